@@ -1,0 +1,97 @@
+-- The event store: streams, events, and the functions that append and read. C++: src/store.
+
+-- Positions are reserved in blocks of the increment: one nextval() logs a block, and its WAL is flushed before the
+-- first position of it is given out, so a position that anybody saw is never given again (src/store/order.cpp).
+CREATE SEQUENCE chronicle_data.position_seq AS bigint INCREMENT BY 16384 START WITH 1 MAXVALUE 9223372036854759424;
+CREATE SEQUENCE chronicle_data.stream_id_seq AS bigint;
+SELECT pg_catalog.pg_extension_config_dump('chronicle_data.position_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('chronicle_data.stream_id_seq', '');
+
+CREATE TABLE chronicle_data.stream (
+    stream_id bigint NOT NULL CONSTRAINT stream_pkey PRIMARY KEY,
+    name text COLLATE "C" NOT NULL CONSTRAINT stream_name_key UNIQUE,
+    category text COLLATE "C" NOT NULL,
+    created_at timestamptz NOT NULL
+);
+SELECT pg_catalog.pg_extension_config_dump('chronicle_data.stream', '');
+
+-- One row per user event. Fixed-width columns first: they cost no padding. floor: every position up to it was over
+-- (committed or void) when the row was inserted; a standby reads the order from it.
+CREATE TABLE chronicle_data.event (
+    global_position bigint NOT NULL CONSTRAINT event_pkey PRIMARY KEY,
+    stream_id bigint NOT NULL,
+    version bigint NOT NULL,
+    recorded_at timestamptz NOT NULL,
+    floor bigint NOT NULL,
+    event_id uuid NOT NULL CONSTRAINT event_event_id_key UNIQUE,
+    type_version int NOT NULL,
+    type text COLLATE "C" NOT NULL,
+    actor text NOT NULL,
+    data jsonb NOT NULL,
+    metadata jsonb NOT NULL,
+    CONSTRAINT event_stream_version_key UNIQUE (stream_id, version)
+);
+SELECT pg_catalog.pg_extension_config_dump('chronicle_data.event', '');
+
+-- One row per engine event (category workflow): many, short-lived, made by us, so a table of their own.
+CREATE TABLE chronicle_data.workflow_event (
+    global_position bigint NOT NULL CONSTRAINT workflow_event_pkey PRIMARY KEY,
+    execution_id uuid NOT NULL,
+    version bigint NOT NULL,
+    recorded_at timestamptz NOT NULL,
+    floor bigint NOT NULL,
+    event_id uuid NOT NULL,
+    type text COLLATE "C" NOT NULL,
+    actor text NOT NULL,
+    node_id text COLLATE "C",
+    data jsonb NOT NULL,
+    CONSTRAINT workflow_event_execution_version_key UNIQUE (execution_id, version)
+);
+SELECT pg_catalog.pg_extension_config_dump('chronicle_data.workflow_event', '');
+
+CREATE TYPE chronicle.event AS (
+    global_position bigint,
+    stream text,
+    version bigint,
+    type text,
+    data jsonb,
+    metadata jsonb,
+    event_id uuid,
+    recorded_at timestamptz,
+    category text,
+    type_version int,
+    correlation_id text,
+    causation_id text,
+    actor text
+);
+COMMENT ON TYPE chronicle.event IS 'One event, as every read returns it; the same columns as view events.';
+
+CREATE FUNCTION chronicle.append_event(
+    stream text, type text, data jsonb DEFAULT '{}', metadata jsonb DEFAULT '{}',
+    expected_version bigint DEFAULT NULL, event_id uuid DEFAULT NULL) RETURNS bigint
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chronicle_append_event';
+COMMENT ON FUNCTION chronicle.append_event(text, text, jsonb, jsonb, bigint, uuid) IS
+'Appends one event to a stream and returns its version there (1, 2, 3 …).
+stream: 1 to 1024 bytes; the part before the first "-" is its category. type: 1 to 1024 bytes. data, metadata: JSON.
+expected_version: NULL no check; 0 the stream has nothing; n > 0 its last number is n; -1 it exists. It is compared with the newest committed state.
+event_id: makes a retry safe: the same id with the same stream, type and data answers as the first time; without it a UUIDv7 is made.
+Errors: CH001 another version than expected; CH003 the id belongs to another event; 22004 NULL stream or type; 22023 bad name or expected_version; 42939 reserved name; 42501 no writer; 54000 over chronicle.max_event_bytes.';
+
+CREATE FUNCTION chronicle.last_position() RETURNS bigint
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'chronicle_last_position';
+COMMENT ON FUNCTION chronicle.last_position() IS
+'The global position of the last event that this session appended; NULL when it has appended none.';
+
+CREATE FUNCTION chronicle.safe_position() RETURNS bigint
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'chronicle_safe_position';
+COMMENT ON FUNCTION chronicle.safe_position() IS
+'The position up to which the log is complete for the asking statement: every event at or below it is visible to the statement''s snapshot, or never will be.';
+
+CREATE FUNCTION chronicle.read_stream(
+    stream text, from_version bigint DEFAULT NULL, max_count bigint DEFAULT NULL, backwards boolean DEFAULT false)
+    RETURNS SETOF chronicle.event
+    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 100 AS 'MODULE_PATHNAME', 'chronicle_read_stream';
+COMMENT ON FUNCTION chronicle.read_stream(text, bigint, bigint, boolean) IS
+'The events of one stream in version order. An absent stream has no rows.
+from_version: the first version wanted, itself included; NULL: the beginning, or the end when backwards. max_count: at most so many rows; NULL: all. backwards: newest first.
+Errors: 22004 NULL stream; 22023 max_count below 1 or from_version below 1; 42501 no reader.';

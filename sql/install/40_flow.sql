@@ -1,0 +1,144 @@
+-- Workflows: definitions, runs, the queue of nodes. C++: src/flow. States and locks: src/flow/README.md.
+
+CREATE TABLE chronicle_data.workflow (
+    workflow_id text COLLATE "C" NOT NULL CONSTRAINT workflow_pkey PRIMARY KEY,
+    version int NOT NULL,                      -- the newest one
+    owner text NOT NULL,                       -- a role name: its nodes run as this role
+    enabled boolean NOT NULL DEFAULT true,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+SELECT pg_catalog.pg_extension_config_dump('chronicle_data.workflow', '');
+
+-- A definition never changes: processes cache what they parsed under definition_id.
+CREATE SEQUENCE chronicle_data.definition_id_seq AS bigint;
+SELECT pg_catalog.pg_extension_config_dump('chronicle_data.definition_id_seq', '');
+CREATE TABLE chronicle_data.workflow_version (
+    definition_id bigint NOT NULL CONSTRAINT workflow_version_pkey PRIMARY KEY,
+    workflow_id text COLLATE "C" NOT NULL,
+    version int NOT NULL,
+    definition jsonb NOT NULL,                 -- as it was given
+    content jsonb NOT NULL,                    -- without layout keys: the same content makes no new version
+    search_path text NOT NULL,                 -- of the session that created it: names in its SQL resolve as there
+    created_by text NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT workflow_version_key UNIQUE (workflow_id, version)
+);
+SELECT pg_catalog.pg_extension_config_dump('chronicle_data.workflow_version', '');
+
+-- One row per run; updated when it starts and when it ends.
+CREATE TABLE chronicle_data.execution (
+    execution_id uuid NOT NULL CONSTRAINT execution_pkey PRIMARY KEY,
+    workflow_id text COLLATE "C" NOT NULL,
+    version int NOT NULL,
+    definition_id bigint NOT NULL,
+    owner text NOT NULL,
+    started_by text NOT NULL,
+    status text NOT NULL CHECK (status IN ('pending', 'running', 'waiting', 'paused', 'completed', 'failed', 'cancelled')),
+    priority int NOT NULL,
+    total_nodes int NOT NULL,
+    queued_at timestamptz NOT NULL,
+    run_at timestamptz,
+    started_at timestamptz,
+    ended_at timestamptz,
+    completed_nodes int,                       -- set at the end; while it runs, node_result is counted
+    failed_node text COLLATE "C",
+    error text,
+    parent_execution_id uuid,
+    parent_node text COLLATE "C",
+    idempotency_key text COLLATE "C",
+    input jsonb NOT NULL,
+    metadata jsonb NOT NULL
+) WITH (fillfactor = 80);
+CREATE INDEX execution_workflow ON chronicle_data.execution (workflow_id, queued_at DESC);
+CREATE INDEX execution_live ON chronicle_data.execution (workflow_id) WHERE ended_at IS NULL;
+CREATE UNIQUE INDEX execution_idempotency ON chronicle_data.execution (workflow_id, idempotency_key)
+    WHERE idempotency_key IS NOT NULL;
+SELECT pg_catalog.pg_extension_config_dump('chronicle_data.execution', '');
+
+-- The queue: only nodes that wait for an executor or have one. A finished node leaves it for node_result.
+CREATE SEQUENCE chronicle_data.queue_seq AS bigint CACHE 32;
+CREATE TABLE chronicle_data.node_task (
+    execution_id uuid NOT NULL,
+    node_index int NOT NULL,                   -- position in the definition's nodes
+    node_id text COLLATE "C" NOT NULL,
+    state text COLLATE "C" NOT NULL CHECK (state IN ('ready', 'running', 'retrying', 'waiting')),
+    owner text COLLATE "C" NOT NULL,
+    priority int NOT NULL,
+    queue_number bigint NOT NULL DEFAULT nextval('chronicle_data.queue_seq'),
+    attempt int NOT NULL DEFAULT 0,            -- the one that runs, or the last one
+    losses int NOT NULL DEFAULT 0,             -- times in a row that the worker died while this node ran alone
+    alone boolean NOT NULL DEFAULT false,      -- run it in a transaction of its own
+    queued_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    due_at timestamptz,
+    started_at timestamptz,
+    lease_slot int,                            -- the executor that runs it: slot and generation in shared memory
+    lease_generation bigint,
+    CONSTRAINT node_task_pkey PRIMARY KEY (execution_id, node_index)
+) WITH (fillfactor = 60, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0.0,
+        autovacuum_vacuum_insert_scale_factor = 0.0, autovacuum_vacuum_cost_delay = 0);
+CREATE INDEX node_task_ready ON chronicle_data.node_task (owner, priority DESC, queue_number) WHERE state = 'ready';
+CREATE INDEX node_task_running ON chronicle_data.node_task (lease_slot, lease_generation) WHERE state = 'running';
+SELECT pg_catalog.pg_extension_config_dump('chronicle_data.node_task', '');
+SELECT pg_catalog.pg_extension_config_dump('chronicle_data.queue_seq', '');
+
+-- One row per node that is over; never updated. live_edges: the outgoing edges (as indexes into the definition's
+-- edges) that were decided live. rows: the whole output as a typed relation (src/flow/relation.cpp).
+CREATE TABLE chronicle_data.node_result (
+    execution_id uuid NOT NULL,
+    node_index int NOT NULL,
+    node_id text COLLATE "C" NOT NULL,
+    status text COLLATE "C" NOT NULL CHECK (status IN ('completed', 'failed', 'skipped', 'cancelled', 'compensated')),
+    attempts int NOT NULL,
+    started_at timestamptz,
+    ended_at timestamptz NOT NULL,
+    records_processed bigint,
+    live_edges int[] NOT NULL DEFAULT '{}',
+    output jsonb,
+    output_truncated boolean NOT NULL DEFAULT false,
+    columns jsonb,                             -- [{"name","type"}]: NULL when the node has no rows to hand on
+    rows bytea,
+    CONSTRAINT node_result_pkey PRIMARY KEY (execution_id, node_index)
+);
+SELECT pg_catalog.pg_extension_config_dump('chronicle_data.node_result', '');
+
+-- What console.log prints.
+CREATE TABLE chronicle_data.execution_log (
+    execution_id uuid NOT NULL,
+    node_id text COLLATE "C" NOT NULL,
+    seq bigint NOT NULL,
+    at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    level text NOT NULL DEFAULT 'info',
+    message text NOT NULL,
+    CONSTRAINT execution_log_pkey PRIMARY KEY (execution_id, node_id, seq)
+);
+SELECT pg_catalog.pg_extension_config_dump('chronicle_data.execution_log', '');
+
+CREATE FUNCTION chronicle.create_workflow(definition jsonb, OUT workflow_id text, OUT version int)
+    RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 1 AS 'MODULE_PATHNAME', 'chronicle_create_workflow';
+COMMENT ON FUNCTION chronicle.create_workflow(jsonb) IS
+'Stores a workflow: a graph of nodes and edges (docs/reference/workflow-definition.md). The same id again makes the next version; the same content (layout keys aside) makes none. Runs in flight stay on theirs.
+definition: the document. Returns the id and the version that now counts.
+Errors: CH030 every fault with its JSON path in DETAIL; 22004 NULL; 42501 no operator, or another''s workflow.';
+
+CREATE FUNCTION chronicle.validate_workflow(definition jsonb, OUT path text, OUT problem text)
+    RETURNS SETOF record
+    LANGUAGE c STABLE PARALLEL SAFE ROWS 5 AS 'MODULE_PATHNAME', 'chronicle_validate_workflow';
+COMMENT ON FUNCTION chronicle.validate_workflow(jsonb) IS
+'Every fault of a definition with its JSON path; no rows: create_workflow would take it. Errors: 22004 NULL.';
+
+CREATE FUNCTION chronicle.execute_workflow(
+    workflow_id text, input jsonb DEFAULT '{}', idempotency_key text DEFAULT NULL, version int DEFAULT NULL,
+    priority int DEFAULT 0, run_at timestamptz DEFAULT NULL, metadata jsonb DEFAULT '{}') RETURNS uuid
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chronicle_execute_workflow';
+COMMENT ON FUNCTION chronicle.execute_workflow(text, jsonb, text, int, int, timestamptz, jsonb) IS
+'Queues one run of a workflow as part of the caller''s transaction and returns its id; workers take it up after the commit.
+input: the context''s "input". version: NULL the newest. priority: higher first. metadata: kept with the run.
+idempotency_key and run_at: not built yet, 0A000 when given.
+Errors: 42704 no such workflow or version; 55000 it is disabled; 42501 neither its owner nor an admin.';
+
+CREATE FUNCTION chronicle.wait_for_execution(execution_id uuid, timeout interval DEFAULT '30s') RETURNS text
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chronicle_wait_for_execution';
+COMMENT ON FUNCTION chronicle.wait_for_execution(uuid, interval) IS
+'Waits until a run is over, or the time is up, and returns its status then. Sleeps on the process latch: it wakes with the commit that ends the run.
+timeout: 0 to 60 s. Errors: 22004 NULL execution_id; 22023 timeout out of range; CH031 no such run, or not yours; 25001 in a transaction that has appended or started a run, or is REPEATABLE READ or SERIALIZABLE (it could never see the end).';

@@ -1,0 +1,85 @@
+// Every difference between PostgreSQL 15 and 18 that we meet: the only place with #if on PG_VERSION_NUM.
+#pragma once
+
+#include "pg/postgres.hpp"
+
+extern "C" {
+#include "access/genam.h"
+#include "catalog/pg_database.h"
+#include "executor/executor.h"
+#include "postmaster/bgworker.h"
+#include "storage/proc.h"
+#include "utils/acl.h"
+#include "utils/wait_event.h"
+}
+
+namespace chronicle::compat {
+
+/// This process's number among all PGPROCs, from 0.
+inline int my_proc_number() {
+#if PG_VERSION_NUM >= 170000
+    return MyProcNumber;
+#else
+    return MyProc->pgprocno;
+#endif
+}
+
+inline PGPROC *proc_by_number(int number) {
+#if PG_VERSION_NUM >= 170000
+    return GetPGProcByNumber(number);
+#else
+    return &ProcGlobal->allProcs[number];
+#endif
+}
+
+inline IndexScanDesc begin_index_scan(Relation table, Relation index, Snapshot snapshot, int keys) {
+#if PG_VERSION_NUM >= 180000
+    return index_beginscan(table, index, snapshot, nullptr, keys, 0);
+#else
+    return index_beginscan(table, index, snapshot, keys, 0);
+#endif
+}
+
+inline void insert_index_tuples(ResultRelInfo *relation, TupleTableSlot *slot, EState *estate) {
+#if PG_VERSION_NUM >= 160000
+    ExecInsertIndexTuples(relation, slot, estate, false, false, nullptr, NIL, false);
+#else
+    ExecInsertIndexTuples(relation, slot, estate, false, false, nullptr, NIL);
+#endif
+}
+
+inline bool owns_database(Oid database, Oid role) {
+#if PG_VERSION_NUM >= 160000
+    return object_ownercheck(DatabaseRelationId, database, role);
+#else
+    return pg_database_ownercheck(database, role);
+#endif
+}
+
+inline bool may_connect(Oid database, Oid role) {
+#if PG_VERSION_NUM >= 160000
+    return object_aclcheck(DatabaseRelationId, database, role, ACL_CONNECT) == ACLCHECK_OK;
+#else
+    return pg_database_aclcheck(database, role, ACL_CONNECT) == ACLCHECK_OK;
+#endif
+}
+
+/// Whether a background worker may connect as a role that has no LOGIN (PostgreSQL 17 and later).
+#if PG_VERSION_NUM >= 170000
+inline constexpr bool connects_as_nologin = true;
+inline constexpr uint32 worker_connection_flags = BGWORKER_BYPASS_ROLELOGINCHECK;
+#else
+inline constexpr bool connects_as_nologin = false;
+inline constexpr uint32 worker_connection_flags = 0;
+#endif
+
+/// The wait event that pg_stat_activity shows while a process of ours sleeps.
+inline uint32 wait_event([[maybe_unused]] const char *name) {
+#if PG_VERSION_NUM >= 170000
+    return WaitEventExtensionNew(name);
+#else
+    return PG_WAIT_EXTENSION;
+#endif
+}
+
+} // namespace chronicle::compat

@@ -1,0 +1,96 @@
+#include "pg/datum.hpp"
+
+#include "core/uuid.hpp"
+
+extern "C" {
+#include "utils/fmgrprotos.h"
+#include "utils/json.h"
+}
+
+namespace chronicle::pg {
+
+std::string to_string(Datum value) {
+    text *plain = call([&]() noexcept { return DatumGetTextPP(value); });
+    return std::string(VARDATA_ANY(plain), VARSIZE_ANY_EXHDR(plain));
+}
+
+Datum make_text(std::string_view value) {
+    return PointerGetDatum(
+        call([&]() noexcept { return cstring_to_text_with_len(value.data(), static_cast<int>(value.size())); }));
+}
+
+std::string jsonb_to_string(Datum value) {
+    return call([&]() noexcept {
+        Jsonb *jsonb = DatumGetJsonbP(value);
+        return JsonbToCString(nullptr, &jsonb->root, VARSIZE(jsonb));
+    });
+}
+
+Datum make_jsonb(std::string_view json_text) {
+    std::string terminated(json_text);
+    const char *input = terminated.c_str();
+    return call([&]() noexcept { return DirectFunctionCall1(jsonb_in, CStringGetDatum(input)); });
+}
+
+std::optional<std::string> jsonb_field(Datum value, std::string_view key) {
+    struct Found {
+        char *text;
+    };
+    Found found = call([&]() noexcept {
+        Jsonb *jsonb = DatumGetJsonbP(value);
+        if (!JB_ROOT_IS_OBJECT(jsonb))
+            return Found{nullptr};
+        LOCAL_FCINFO(fcinfo, 2);
+        InitFunctionCallInfoData(*fcinfo, nullptr, 2, InvalidOid, nullptr, nullptr);
+        fcinfo->args[0] = {JsonbPGetDatum(jsonb), false};
+        fcinfo->args[1] = {PointerGetDatum(cstring_to_text_with_len(key.data(), static_cast<int>(key.size()))), false};
+        Datum result = jsonb_object_field_text(fcinfo);
+        return Found{fcinfo->isnull ? nullptr : text_to_cstring(DatumGetTextPP(result))};
+    });
+    if (!found.text)
+        return std::nullopt;
+    return std::string(found.text);
+}
+
+std::string uuid_to_string(const Uuid &uuid) {
+    static const char digits[] = "0123456789abcdef";
+    std::string text;
+    text.reserve(36);
+    for (size_t i = 0; i < uuid.size(); i++) {
+        if (i == 4 || i == 6 || i == 8 || i == 10)
+            text += '-';
+        text += digits[uuid[i] >> 4];
+        text += digits[uuid[i] & 15];
+    }
+    return text;
+}
+
+std::optional<std::string> Arguments::text(int i) const {
+    return null(i) ? std::nullopt : std::optional(to_string(datum(i)));
+}
+std::optional<int64> Arguments::int8(int i) const {
+    return null(i) ? std::nullopt : std::optional<int64>(DatumGetInt64(datum(i)));
+}
+std::optional<int32> Arguments::int4(int i) const {
+    return null(i) ? std::nullopt : std::optional<int32>(DatumGetInt32(datum(i)));
+}
+std::optional<bool> Arguments::boolean(int i) const {
+    return null(i) ? std::nullopt : std::optional(DatumGetBool(datum(i)));
+}
+std::optional<Uuid> Arguments::uuid(int i) const {
+    return null(i) ? std::nullopt : std::optional(to_uuid(datum(i)));
+}
+
+std::string Arguments::required_text(int i, const char *name) const {
+    if (null(i))
+        raise(ERRCODE_NULL_VALUE_NOT_ALLOWED, {.message = std::string("argument \"") + name + "\" must not be NULL"});
+    return to_string(datum(i));
+}
+
+Uuid Arguments::required_uuid(int i, const char *name) const {
+    if (null(i))
+        raise(ERRCODE_NULL_VALUE_NOT_ALLOWED, {.message = std::string("argument \"") + name + "\" must not be NULL"});
+    return to_uuid(datum(i));
+}
+
+} // namespace chronicle::pg

@@ -1,0 +1,40 @@
+#include "pg/lock.hpp"
+
+extern "C" {
+#include "common/hashfn.h"
+#include "storage/lmgr.h"
+}
+
+namespace chronicle::pg {
+
+LOCKTAG lock_tag(LockKind kind, uint64 key) {
+    LOCKTAG tag;
+    tag.locktag_field1 = MyDatabaseId;
+    tag.locktag_field2 = static_cast<uint32>(key >> 32);
+    tag.locktag_field3 = static_cast<uint32>(key);
+    tag.locktag_field4 = static_cast<uint16>(kind);
+    tag.locktag_type = LOCKTAG_USERLOCK;
+    tag.locktag_lockmethodid = DEFAULT_LOCKMETHOD;
+    return tag;
+}
+
+void lock(LockKind kind, uint64 key, LOCKMODE mode) {
+    LOCKTAG tag = lock_tag(kind, key);
+    call([&]() noexcept { (void)LockAcquire(&tag, mode, false, false); });
+}
+
+bool try_lock(LockKind kind, uint64 key, LOCKMODE mode) {
+    LOCKTAG tag = lock_tag(kind, key);
+    return call([&]() noexcept { return LockAcquire(&tag, mode, false, true); }) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+bool try_lock_for_session(LockKind kind, uint64 key) {
+    LOCKTAG tag = lock_tag(kind, key);
+    return call([&]() noexcept { return LockAcquire(&tag, ExclusiveLock, true, true); }) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+uint64 lock_key(std::string_view name) {
+    return hash_bytes_extended(reinterpret_cast<const unsigned char *>(name.data()), static_cast<int>(name.size()), 0);
+}
+
+} // namespace chronicle::pg

@@ -1,0 +1,28 @@
+// Heavyweight locks of chronicle's own: tags of type LOCKTAG_USERLOCK ("userlock" in pg_locks) under the default lock
+// method. They share no number space with the application's advisory locks, pg_advisory_unlock_all() does not release
+// them, the deadlock detector sees them, and the end of the transaction (or an undone savepoint) frees them.
+#pragma once
+
+#include "pg/guard.hpp"
+
+extern "C" {
+#include "storage/lock.h"
+}
+
+namespace chronicle::pg {
+
+/// What a lock protects; the number is visible as pg_locks.objsubid.
+enum class LockKind : uint16 { stream = 1, execution = 2, workflow = 3, scheduler = 4 };
+
+LOCKTAG lock_tag(LockKind kind, uint64 key);
+/// Takes the lock until the end of the transaction; waits for others (their deadlock is 40P01).
+void lock(LockKind kind, uint64 key, LOCKMODE mode = ExclusiveLock);
+/// The same without waiting; false when somebody else holds it.
+bool try_lock(LockKind kind, uint64 key, LOCKMODE mode = ExclusiveLock);
+/// For the process instead of the transaction: freed by its exit.
+bool try_lock_for_session(LockKind kind, uint64 key);
+
+/// A 64-bit key for a name.
+uint64 lock_key(std::string_view name);
+
+} // namespace chronicle::pg

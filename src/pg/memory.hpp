@@ -1,0 +1,47 @@
+// Memory contexts as scopes. While an exception unwinds they do nothing: the abort that follows frees everything.
+#pragma once
+
+#include "pg/guard.hpp"
+
+namespace chronicle::pg {
+
+/// True when the scope that was opened at `exceptions_at_start` is left by an exception.
+inline bool unwinding(int exceptions_at_start) noexcept { return std::uncaught_exceptions() > exceptions_at_start; }
+
+/// Allocates in `target` until the end of the scope.
+class MemorySwitch {
+public:
+    explicit MemorySwitch(MemoryContext target) : saved_(MemoryContextSwitchTo(target)) {}
+    ~MemorySwitch() { MemoryContextSwitchTo(saved_); }
+    MemorySwitch(const MemorySwitch &) = delete;
+    MemorySwitch &operator=(const MemorySwitch &) = delete;
+
+private:
+    MemoryContext saved_;
+};
+
+/// A child context that is current for the scope and deleted at its end.
+class MemoryScope {
+public:
+    explicit MemoryScope(const char *name)
+        : saved_(CurrentMemoryContext), exceptions_(std::uncaught_exceptions()),
+          own_(call([&]() noexcept { return AllocSetContextCreateInternal(saved_, name, ALLOCSET_DEFAULT_SIZES); })) {
+        MemoryContextSwitchTo(own_);
+    }
+    ~MemoryScope() {
+        MemoryContextSwitchTo(saved_);
+        if (!unwinding(exceptions_))
+            MemoryContextDelete(own_);
+    }
+    MemoryScope(const MemoryScope &) = delete;
+    MemoryScope &operator=(const MemoryScope &) = delete;
+    void reset() { MemoryContextReset(own_); }
+    MemoryContext outer() const { return saved_; }
+
+private:
+    MemoryContext saved_;
+    int exceptions_;
+    MemoryContext own_;
+};
+
+} // namespace chronicle::pg

@@ -1,0 +1,93 @@
+#include "pg/relation.hpp"
+
+#include "compat/compat.hpp"
+
+extern "C" {
+#include "access/relscan.h"
+#include "access/tableam.h"
+#include "utils/lsyscache.h"
+}
+
+namespace chronicle::pg {
+
+Table::Table(Oid oid, LOCKMODE mode)
+    : relation_(call([&]() noexcept { return table_open(oid, mode); })), exceptions_(std::uncaught_exceptions()) {}
+
+Table::~Table() {
+    if (!unwinding(exceptions_))
+        table_close(relation_, NoLock);
+}
+
+TableWriter::TableWriter(Oid table) : table_(table, RowExclusiveLock), exceptions_(std::uncaught_exceptions()) {
+    call([&]() noexcept {
+        estate_ = CreateExecutorState();
+        result_ = makeNode(ResultRelInfo);
+        InitResultRelInfo(result_, table_.get(), 1, nullptr, 0);
+        ExecOpenIndices(result_, false);
+        slot_ = table_slot_create(table_.get(), nullptr);
+    });
+}
+
+TableWriter::~TableWriter() {
+    if (unwinding(exceptions_))
+        return;
+    ExecDropSingleTupleTableSlot(slot_);
+    ExecCloseIndices(result_);
+    FreeExecutorState(estate_);
+}
+
+void TableWriter::insert(const Datum *values, const bool *nulls) {
+    call([&]() noexcept {
+        ExecClearTuple(slot_);
+        int columns = slot_->tts_tupleDescriptor->natts;
+        memcpy(slot_->tts_values, values, sizeof(Datum) * static_cast<size_t>(columns));
+        memcpy(slot_->tts_isnull, nulls, sizeof(bool) * static_cast<size_t>(columns));
+        ExecStoreVirtualTuple(slot_);
+        slot_->tts_tableOid = RelationGetRelid(table_.get());
+        table_tuple_insert(table_.get(), slot_, GetCurrentCommandId(true), 0, nullptr);
+        compat::insert_index_tuples(result_, slot_, estate_);
+        ResetPerTupleExprContext(estate_);
+    });
+}
+
+IndexReader::IndexReader(Oid table, Oid index, Snapshot snapshot)
+    : table_(table, AccessShareLock), snapshot_(snapshot), exceptions_(std::uncaught_exceptions()) {
+    call([&]() noexcept {
+        index_ = index_open(index, AccessShareLock);
+        slot_ = table_slot_create(table_.get(), nullptr);
+    });
+}
+
+IndexReader::~IndexReader() {
+    if (unwinding(exceptions_))
+        return;
+    if (scan_)
+        index_endscan(scan_);
+    ExecDropSingleTupleTableSlot(slot_);
+    index_close(index_, NoLock);
+}
+
+void IndexReader::key(int column, int strategy, Oid procedure, Datum value, Oid collation) {
+    call([&]() noexcept {
+        ScanKeyEntryInitialize(&keys_[key_count_], 0, static_cast<AttrNumber>(column),
+                               static_cast<StrategyNumber>(strategy), InvalidOid, collation, procedure, value);
+    });
+    key_count_++;
+}
+
+TupleTableSlot *IndexReader::next(bool backwards) {
+    bool found = call([&]() noexcept {
+        if (!scan_) {
+            scan_ = compat::begin_index_scan(table_.get(), index_, snapshot_, key_count_);
+            index_rescan(scan_, keys_, key_count_, nullptr, 0);
+        }
+        return index_getnext_slot(scan_, backwards ? BackwardScanDirection : ForwardScanDirection, slot_);
+    });
+    return found ? slot_ : nullptr;
+}
+
+Datum IndexReader::column(int attribute, bool *is_null) const {
+    return call([&]() noexcept { return slot_getattr(slot_, attribute, is_null); });
+}
+
+} // namespace chronicle::pg

@@ -1,0 +1,75 @@
+// Tables and indexes by direct access, for the paths where SPI is too slow.
+#pragma once
+
+#include "pg/memory.hpp"
+
+extern "C" {
+#include "access/genam.h"
+#include "access/table.h"
+#include "executor/executor.h"
+#include "executor/tuptable.h"
+#include "utils/rel.h"
+}
+
+namespace chronicle::pg {
+
+/// A table opened for the scope; its lock stays until the end of the transaction.
+class Table {
+public:
+    Table(Oid oid, LOCKMODE mode);
+    ~Table();
+    Table(const Table &) = delete;
+    Table &operator=(const Table &) = delete;
+    Relation get() const { return relation_; }
+
+private:
+    Relation relation_;
+    int exceptions_;
+};
+
+/// Inserts rows into one table and its indexes, without the executor. Fires no trigger.
+class TableWriter {
+public:
+    explicit TableWriter(Oid table);
+    ~TableWriter();
+    TableWriter(const TableWriter &) = delete;
+    TableWriter &operator=(const TableWriter &) = delete;
+    /// One value and one null flag per column, in the table's order. Unique violations are PostgreSQL's own 23505.
+    void insert(const Datum *values, const bool *nulls);
+
+private:
+    Table table_;
+    EState *estate_;
+    ResultRelInfo *result_;
+    TupleTableSlot *slot_;
+    int exceptions_;
+};
+
+/// Walks one btree index in order. Key columns are given as equality prefixes with an optional bound on the next one.
+class IndexReader {
+public:
+    /// The index and its table are opened with AccessShareLock.
+    IndexReader(Oid table, Oid index, Snapshot snapshot);
+    ~IndexReader();
+    IndexReader(const IndexReader &) = delete;
+    IndexReader &operator=(const IndexReader &) = delete;
+
+    /// Adds a key: index column `column` (from 1), BT…StrategyNumber, the operator's function, the value.
+    void key(int column, int strategy, Oid procedure, Datum value, Oid collation = InvalidOid);
+    /// The next row, or nullptr. Slots stay valid until the next call.
+    TupleTableSlot *next(bool backwards = false);
+    Datum column(int attribute, bool *is_null) const;
+
+private:
+    static constexpr int max_keys = 4;
+    Table table_;
+    Relation index_;
+    Snapshot snapshot_;
+    ScanKeyData keys_[max_keys];
+    int key_count_ = 0;
+    IndexScanDesc scan_ = nullptr;
+    TupleTableSlot *slot_;
+    int exceptions_;
+};
+
+} // namespace chronicle::pg

@@ -1,0 +1,70 @@
+#include "pg/xact.hpp"
+
+extern "C" {
+#include "storage/ipc.h"
+}
+
+namespace chronicle::pg {
+
+Subtransaction::Subtransaction() : memory_(CurrentMemoryContext), owner_(CurrentResourceOwner) {
+    call([]() noexcept { BeginInternalSubTransaction(nullptr); });
+    MemoryContextSwitchTo(memory_);
+}
+
+void Subtransaction::commit() {
+    call([]() noexcept { ReleaseCurrentSubTransaction(); });
+    restore();
+}
+
+void Subtransaction::rollback() {
+    call([]() noexcept { RollbackAndReleaseCurrentSubTransaction(); });
+    restore();
+}
+
+void Subtransaction::restore() {
+    MemoryContextSwitchTo(memory_);
+    CurrentResourceOwner = owner_;
+}
+
+UserScope::UserScope(Oid user, int security_flags) : exceptions_(std::uncaught_exceptions()) {
+    GetUserIdAndSecContext(&saved_user_, &saved_flags_);
+    SetUserIdAndSecContext(user, security_flags);
+}
+
+UserScope::~UserScope() {
+    if (!unwinding(exceptions_))
+        SetUserIdAndSecContext(saved_user_, saved_flags_);
+}
+
+GucScope::GucScope() : level_(NewGUCNestLevel()), exceptions_(std::uncaught_exceptions()) {}
+
+GucScope::~GucScope() {
+    if (!unwinding(exceptions_))
+        AtEOXact_GUC(false, level_);
+}
+
+void GucScope::set(const char *name, const char *value) {
+    call([&]() noexcept {
+        (void)set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+    });
+}
+
+void start_transaction() {
+    call([]() noexcept {
+        SetCurrentStatementStartTimestamp();
+        StartTransactionCommand();
+    });
+}
+
+void commit_transaction() {
+    call([]() noexcept { CommitTransactionCommand(); });
+}
+
+void abort_transaction() noexcept {
+    std::exception_ptr ignored;
+    // AbortCurrentTransaction raises only when the server is broken beyond repair (it is the error path itself).
+    if (!run_guarded([](void *) { AbortCurrentTransaction(); }, nullptr, &ignored))
+        proc_exit(1);
+}
+
+} // namespace chronicle::pg

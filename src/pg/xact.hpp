@@ -1,0 +1,78 @@
+// Subtransactions, identities and settings as scopes.
+#pragma once
+
+#include "pg/memory.hpp"
+
+extern "C" {
+#include "utils/resowner.h"
+}
+
+namespace chronicle::pg {
+
+/// An internal subtransaction (a savepoint without a name). commit() or rollback() ends it and puts back the memory
+/// context and the resource owner; left by an exception it does nothing: the abort around it takes it along.
+class Subtransaction {
+public:
+    Subtransaction();
+    void commit();
+    void rollback();
+    Subtransaction(const Subtransaction &) = delete;
+    Subtransaction &operator=(const Subtransaction &) = delete;
+
+private:
+    void restore();
+    MemoryContext memory_;
+    ResourceOwner owner_;
+};
+
+/// Runs `body` in a subtransaction. Its error, if it had one, is returned after the rollback.
+/// Cancel and termination are errors like others here: the caller decides what may be kept.
+template <typename Body> std::optional<Error> attempt(Body &&body) {
+    Subtransaction subtransaction;
+    std::optional<Error> failed;
+    try {
+        body();
+        subtransaction.commit();
+        return std::nullopt;
+    } catch (const Error &e) {
+        failed.emplace(e);
+    }
+    subtransaction.rollback();
+    return failed;
+}
+
+/// Current user and security context until the end of the scope; an abort restores them by itself.
+class UserScope {
+public:
+    UserScope(Oid user, int security_flags);
+    ~UserScope();
+    UserScope(const UserScope &) = delete;
+    UserScope &operator=(const UserScope &) = delete;
+
+private:
+    Oid saved_user_;
+    int saved_flags_;
+    int exceptions_;
+};
+
+/// A GUC nest level: what is set inside, by us or by the code that runs in it, is undone at the end of the scope.
+class GucScope {
+public:
+    GucScope();
+    ~GucScope();
+    void set(const char *name, const char *value);
+    GucScope(const GucScope &) = delete;
+    GucScope &operator=(const GucScope &) = delete;
+
+private:
+    int level_;
+    int exceptions_;
+};
+
+/// Transaction control for worker processes.
+void start_transaction();
+void commit_transaction();
+/// Rolls the current transaction back; never throws.
+void abort_transaction() noexcept;
+
+} // namespace chronicle::pg
