@@ -1,6 +1,6 @@
-#include "pg/datum.hpp"
-
 #include "core/uuid.hpp"
+
+#include "pg/datum.hpp"
 
 extern "C" {
 #include "utils/fmgrprotos.h"
@@ -52,17 +52,16 @@ std::optional<std::string> jsonb_field(Datum value, std::string_view key) {
     return std::string(found.text);
 }
 
-std::string uuid_to_string(const Uuid &uuid) {
-    static const char digits[] = "0123456789abcdef";
-    std::string text;
-    text.reserve(36);
-    for (size_t i = 0; i < uuid.size(); i++) {
-        if (i == 4 || i == 6 || i == 8 || i == 10)
-            text += '-';
-        text += digits[uuid[i] >> 4];
-        text += digits[uuid[i] & 15];
-    }
-    return text;
+std::string uuid_to_string(const Uuid &uuid) { return core::uuid_to_text(uuid); }
+
+Uuid new_uuid() {
+    static core::UuidV7Generator generator;
+    core::UuidRandom random;
+    if (!pg_strong_random(random.data(), random.size()))
+        raise(ERRCODE_INTERNAL_ERROR, {.message = "could not generate random bytes for an id"});
+    // Microseconds since 2000 to milliseconds since 1970.
+    int64 since_1970 = GetCurrentTimestamp() / 1000 + int64(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * 1000;
+    return generator.next(static_cast<uint64_t>(since_1970), random);
 }
 
 std::optional<std::string> Arguments::text(int i) const {

@@ -62,7 +62,7 @@ Uuid Row::uuid(int column) const { return to_uuid(not_null(*this, column)); }
 TimestampTz Row::time(int column) const { return DatumGetTimestampTz(not_null(*this, column)); }
 std::string Row::jsonb(int column) const { return jsonb_to_string(not_null(*this, column)); }
 
-Rows Statement::run(Values &values, long max_rows) {
+Rows Statement::run(Values &values, bool read_only) {
     if (!plan_) {
         SPIPlanPtr plan = call([&]() noexcept { return SPI_prepare(sql_, count_, const_cast<Oid *>(types_)); });
         if (!plan)
@@ -70,7 +70,7 @@ Rows Statement::run(Values &values, long max_rows) {
         SPI_keepplan(plan);
         plan_ = plan;
     }
-    int code = call([&]() noexcept { return SPI_execute_plan(plan_, values.datums(), values.nulls(), false, max_rows); });
+    int code = call([&]() noexcept { return SPI_execute_plan(plan_, values.datums(), values.nulls(), read_only, 0); });
     if (code < 0)
         spi_failed("SPI_execute_plan", code);
     return Rows{SPI_tuptable, SPI_processed};

@@ -32,9 +32,8 @@ public:
     Values &maybe_text(const std::optional<std::string> &value) { return value ? text(*value) : null(); }
     Values &jsonb(std::string_view value) { return add(make_jsonb(value)); }
     Values &uuid(const Uuid &value) { return add(make_uuid(value)); }
-    Values &uuid(const std::optional<Uuid> &value) { return value ? uuid(*value) : null(); }
-    Values &int8(int64 value) { return add(Int64GetDatum(value)); }
-    Values &int8(std::optional<int64> value) { return value ? int8(*value) : null(); }
+        Values &int8(int64 value) { return add(Int64GetDatum(value)); }
+    Values &maybe_int8(std::optional<int64> value) { return value ? int8(*value) : null(); }
     Values &int4(int32 value) { return add(Int32GetDatum(value)); }
     Values &boolean(bool value) { return add(BoolGetDatum(value)); }
     Values &time(TimestampTz value) { return add(TimestampTzGetDatum(value)); }
@@ -85,7 +84,8 @@ public:
     template <size_t N>
     constexpr Statement(const char *sql, const Oid (&types)[N]) : sql_(sql), types_(types), count_(int(N)) {}
     constexpr explicit Statement(const char *sql) : sql_(sql), types_(nullptr), count_(0) {}
-    Rows run(Values &values, long max_rows = 0);
+    /// `read_only` reads with the asking statement's snapshot; otherwise with a new one, own changes included.
+    Rows run(Values &values, bool read_only = false);
     Rows run() {
         Values none;
         return run(none);

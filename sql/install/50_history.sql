@@ -1,0 +1,86 @@
+-- What happened: events of the store and of runs, failures, printed lines. Views only, derived from the tables.
+--
+-- Every view is security_barrier: a condition that could leak (anything but the built-in comparisons) runs after the
+-- view's own. Comparisons of workflow_id, execution_id, stream and global_position reach the indexes.
+
+-- Whole milliseconds since 1970, and milliseconds between two times: one rounding for all views.
+CREATE FUNCTION chronicle_data.epoch_ms(at timestamptz) RETURNS bigint
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN floor(extract(epoch FROM at) * 1000)::bigint;
+CREATE FUNCTION chronicle_data.ms_between(earlier timestamptz, later timestamptz) RETURNS double precision
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (extract(epoch FROM later - earlier) * 1000)::double precision;
+
+-- A run's events find their run by its id; the name of the stream is put together here, and found by this index.
+CREATE INDEX execution_stream ON chronicle_data.execution
+    (('workflow-' || workflow_id || '/' || execution_id::text));
+
+CREATE VIEW chronicle.events WITH (security_barrier) AS
+SELECT v.global_position, s.name AS stream, v.version, v.type, v.data, v.metadata, v.event_id, v.recorded_at, s.category,
+       v.type_version,
+       COALESCE(v.metadata ->> 'correlation_id', v.metadata ->> '$correlationId') AS correlation_id,
+       COALESCE(v.metadata ->> 'causation_id', v.metadata ->> '$causationId') AS causation_id,
+       v.actor
+  FROM chronicle_data.event AS v
+  JOIN chronicle_data.stream AS s ON s.stream_id = v.stream_id
+ WHERE (SELECT chronicle_data.has_level('reader'))
+UNION ALL
+SELECT v.global_position, 'workflow-' || e.workflow_id || '/' || e.execution_id::text, v.version, v.type, v.data, '{}',
+       v.event_id, v.recorded_at, 'workflow', 1, NULL, NULL, v.actor
+  FROM chronicle_data.workflow_event AS v
+  JOIN chronicle_data.execution AS e ON e.execution_id = v.execution_id
+ WHERE chronicle_data.sees_execution(e.owner, e.started_by);
+COMMENT ON VIEW chronicle.events IS
+'Every event: of users'' streams (for readers) and of runs (category workflow, by the rights on the run). No order of its own: ORDER BY global_position. A row passes where a chronicle.event is wanted: apply(state, e) FROM events e.';
+COMMENT ON COLUMN chronicle.events.global_position IS 'number in the whole log; rises, may have holes';
+COMMENT ON COLUMN chronicle.events.version IS 'number in the stream: 1, 2, 3 …';
+COMMENT ON COLUMN chronicle.events.recorded_at IS 'wall clock when it was appended; of a node''s start and end: when they happened';
+COMMENT ON COLUMN chronicle.events.category IS 'the part of the stream''s name before the first "-"';
+COMMENT ON COLUMN chronicle.events.type_version IS 'version of the event type''s schema';
+COMMENT ON COLUMN chronicle.events.correlation_id IS 'metadata key correlation_id or $correlationId';
+COMMENT ON COLUMN chronicle.events.causation_id IS 'metadata key causation_id or $causationId';
+COMMENT ON COLUMN chronicle.events.actor IS 'who appended it: the session user; of a run: the workflow''s owner';
+GRANT SELECT ON chronicle.events TO PUBLIC;
+
+CREATE FUNCTION chronicle_data.event_of(e chronicle.events) RETURNS chronicle.event
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ROW((e).global_position, (e).stream, (e).version, (e).type, (e).data, (e).metadata, (e).event_id,
+               (e).recorded_at, (e).category, (e).type_version, (e).correlation_id, (e).causation_id,
+               (e).actor)::chronicle.event;
+CREATE CAST (chronicle.events AS chronicle.event) WITH FUNCTION chronicle_data.event_of(chronicle.events) AS IMPLICIT;
+
+CREATE VIEW chronicle.execution_history WITH (security_barrier) AS
+SELECT e.workflow_id, e.execution_id, v.version, v.global_position, v.type, v.node_id, v.recorded_at, v.data
+  FROM chronicle_data.execution AS e
+  JOIN chronicle_data.workflow_event AS v ON v.execution_id = e.execution_id
+ WHERE chronicle_data.sees_execution(e.owner, e.started_by);
+COMMENT ON VIEW chronicle.execution_history IS
+'Every event of every run. No order of its own: ORDER BY version within a run, ORDER BY global_position over several.';
+COMMENT ON COLUMN chronicle.execution_history.version IS 'number in the run: 1, 2, 3 …';
+COMMENT ON COLUMN chronicle.execution_history.node_id IS 'NULL for events of the run itself';
+COMMENT ON COLUMN chronicle.execution_history.recorded_at IS 'when it happened';
+COMMENT ON COLUMN chronicle.execution_history.data IS 'camelCase; duration and delay in milliseconds';
+GRANT SELECT ON chronicle.execution_history TO PUBLIC;
+
+CREATE VIEW chronicle.execution_failures WITH (security_barrier) AS
+SELECT e.workflow_id, e.execution_id, v.node_id, (v.data ->> 'attempt')::int AS attempt, v.recorded_at AS failed_at,
+       v.data ->> 'sqlstate' AS sqlstate, v.data ->> 'error' AS error, v.data ->> 'detail' AS detail,
+       v.data ->> 'hint' AS hint, v.data ->> 'context' AS context
+  FROM chronicle_data.execution AS e
+  JOIN chronicle_data.workflow_event AS v ON v.execution_id = e.execution_id AND v.type = 'NodeExecutionFailed'
+ WHERE chronicle_data.sees_execution(e.owner, e.started_by);
+COMMENT ON VIEW chronicle.execution_failures IS
+'One row per failed attempt of a node, also of those that a later attempt made good, with PostgreSQL''s error fields.';
+COMMENT ON COLUMN chronicle.execution_failures.attempt IS '1 for the first';
+COMMENT ON COLUMN chronicle.execution_failures.error IS 'the error''s message';
+COMMENT ON COLUMN chronicle.execution_failures.context IS 'where in the SQL it happened';
+GRANT SELECT ON chronicle.execution_failures TO PUBLIC;
+
+CREATE VIEW chronicle.execution_logs WITH (security_barrier) AS
+SELECT l.execution_id, l.node_id, l.seq, l.at, l.level, l.message
+  FROM chronicle_data.execution AS e
+  JOIN chronicle_data.execution_log AS l ON l.execution_id = e.execution_id
+ WHERE chronicle_data.sees_execution(e.owner, e.started_by);
+COMMENT ON VIEW chronicle.execution_logs IS 'What console.log nodes printed: one row per line. ORDER BY at, node_id, seq.';
+COMMENT ON COLUMN chronicle.execution_logs.seq IS 'number of the line in its node';
+GRANT SELECT ON chronicle.execution_logs TO PUBLIC;

@@ -1,0 +1,107 @@
+-- When each node of a run worked, what the run waited for, and a Gantt bar that reads well in psql.
+
+-- One bar: an even track, and the cells that the attempt took. At least one cell, so that a tiny node is seen; ends that
+-- meet in time meet in the bar. first, last: shares of the run's time, 0 to 1.
+CREATE FUNCTION chronicle_data.timeline_bar(first double precision, last double precision, status text, width int)
+    RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT repeat('░', c.before) || repeat(g.body, c.cells - 1) || g.head || repeat('░', width - c.before - c.cells)
+      FROM (SELECT LEAST(GREATEST(round(first * width)::int, 0), width - 1) AS before,
+                   LEAST(round(last * width)::int, width) AS until) AS r
+     CROSS JOIN LATERAL (SELECT r.before, GREATEST(r.until - r.before, 1) AS cells) AS c
+     CROSS JOIN LATERAL (SELECT CASE WHEN status IN ('completed', 'compensated', 'running') THEN '█'
+                                     WHEN status = 'failed' THEN '▓'
+                                     ELSE '▒' END AS body,
+                                CASE WHEN status IN ('completed', 'compensated') THEN '█'
+                                     WHEN status IN ('failed', 'cancelled') THEN '×'
+                                     WHEN status = 'skipped' THEN '·'
+                                     ELSE '►' END AS head) AS g;
+END;
+
+-- Per run: attempt gathers the events into one row per attempt; path walks back from the attempt that ended last through
+-- the predecessor that each node waited for. A cyclic walk cannot be: definitions are acyclic, and UNION stops it anyway.
+CREATE VIEW chronicle.execution_timeline WITH (security_barrier) AS
+SELECT e.workflow_id, e.execution_id, a.node_id, a.node_type, a.attempt, a.status, a.started_at, a.ended_at,
+       chronicle_data.ms_between(e.started_at, COALESCE(a.started_at, a.ended_at)) AS offset_ms,
+       chronicle_data.ms_between(a.started_at, a.ended_at) AS duration_ms,
+       a.records_processed, a.error, a.on_critical_path,
+       chronicle_data.timeline_bar(
+           chronicle_data.ms_between(e.started_at, COALESCE(a.started_at, a.ended_at)) / s.run_ms,
+           chronicle_data.ms_between(e.started_at, COALESCE(a.ended_at, a.next_start, s.until)) / s.run_ms,
+           a.status, current_setting('chronicle.timeline_width')::int) AS bar
+  FROM chronicle_data.execution AS e
+ CROSS JOIN LATERAL (SELECT COALESCE(e.ended_at, statement_timestamp()) AS until,
+                            GREATEST(chronicle_data.ms_between(e.started_at, COALESCE(e.ended_at, statement_timestamp())),
+                                     0.001) AS run_ms) AS s
+ CROSS JOIN LATERAL (
+    WITH RECURSIVE moment AS (
+        SELECT v.node_id, COALESCE((v.data ->> 'attempt')::int, 0) AS attempt,
+               max(v.version) AS last_version,
+               max(v.recorded_at) FILTER (WHERE v.type = 'NodeExecutionStarted') AS started_at,
+               max(v.recorded_at) FILTER (WHERE v.type = 'NodeExecutionCompleted') AS completed_at,
+               max(v.recorded_at) FILTER (WHERE v.type = 'NodeExecutionFailed') AS failed_at,
+               max(v.recorded_at) FILTER (WHERE v.type = 'NodeExecutionCancelled') AS cancelled_at,
+               max(v.recorded_at) FILTER (WHERE v.type = 'NodeExecutionSkipped') AS skipped_at,
+               max((v.data ->> 'recordsProcessed')::bigint) FILTER (WHERE v.type = 'NodeExecutionCompleted') AS records,
+               max(v.data ->> 'error') FILTER (WHERE v.type = 'NodeExecutionFailed') AS error
+          FROM chronicle_data.workflow_event AS v
+         WHERE v.execution_id = e.execution_id
+           AND v.type IN ('NodeExecutionStarted', 'NodeExecutionCompleted', 'NodeExecutionFailed', 'NodeExecutionCancelled',
+                          'NodeExecutionSkipped')
+         GROUP BY v.node_id, COALESCE((v.data ->> 'attempt')::int, 0)
+    ), attempt AS MATERIALIZED (
+        SELECT m.node_id, m.attempt, m.last_version, m.started_at, m.records, m.error,
+               COALESCE(m.completed_at, m.failed_at, m.cancelled_at, m.skipped_at) AS ended_at,
+               lead(m.started_at) OVER (PARTITION BY m.node_id ORDER BY m.attempt) AS next_start,
+               CASE WHEN m.completed_at IS NOT NULL THEN 'completed'
+                    WHEN m.failed_at IS NOT NULL THEN 'failed'
+                    WHEN m.cancelled_at IS NOT NULL THEN 'cancelled'
+                    WHEN m.skipped_at IS NOT NULL THEN 'skipped' END AS outcome
+          FROM moment AS m
+         WHERE m.started_at IS NOT NULL OR m.skipped_at IS NOT NULL
+    ), latest AS (
+        SELECT jsonb_object_agg(g.target, a.node_id ORDER BY a.ended_at, a.last_version) AS predecessor
+          FROM chronicle_data.definition_edge AS g
+          JOIN attempt AS a ON a.node_id = g.source
+         WHERE g.definition_id = e.definition_id AND a.ended_at IS NOT NULL
+    ), path (node_id) AS (
+        (SELECT a.node_id
+           FROM attempt AS a
+          WHERE a.outcome IN ('completed', 'failed')
+          ORDER BY a.ended_at DESC, a.last_version DESC LIMIT 1)
+        UNION
+        SELECT b.node_id
+          FROM path AS p
+         CROSS JOIN LATERAL (SELECT (SELECT l.predecessor FROM latest AS l) ->> p.node_id AS node_id) AS b
+         WHERE b.node_id IS NOT NULL
+    )
+    SELECT a.node_id, n.node_index, n.node_type, a.attempt, a.started_at, a.ended_at, a.next_start,
+           a.records AS records_processed,
+           COALESCE(a.outcome, CASE WHEN a.next_start IS NULL AND e.ended_at IS NULL
+                                    THEN COALESCE(t.state, 'running') ELSE 'cancelled' END) AS status,
+           CASE WHEN a.outcome IS NULL AND (a.next_start IS NOT NULL OR e.ended_at IS NOT NULL)
+                THEN 'the worker was lost' ELSE a.error END AS error,
+           a.node_id IN (SELECT p.node_id FROM path AS p) AS on_critical_path
+      FROM attempt AS a
+      LEFT JOIN chronicle_data.definition_node AS n ON n.definition_id = e.definition_id AND n.node_id = a.node_id
+      LEFT JOIN chronicle_data.node_task AS t ON t.execution_id = e.execution_id AND t.node_index = n.node_index
+    ) AS a
+ WHERE chronicle_data.sees_execution(e.owner, e.started_by)
+ ORDER BY e.queued_at, e.execution_id, COALESCE(a.started_at, a.ended_at), a.node_index, a.attempt;
+COMMENT ON VIEW chronicle.execution_timeline IS
+'One row per attempt of a node, and one per skipped node; run by run, in the order of their starts.';
+COMMENT ON COLUMN chronicle.execution_timeline.attempt IS '1 for the first; 0: skipped';
+COMMENT ON COLUMN chronicle.execution_timeline.status IS
+'completed, failed, cancelled or skipped; while it is not over, the node''s state (running, waiting …)';
+COMMENT ON COLUMN chronicle.execution_timeline.started_at IS 'NULL: skipped';
+COMMENT ON COLUMN chronicle.execution_timeline.ended_at IS 'NULL: not over, or its worker was lost';
+COMMENT ON COLUMN chronicle.execution_timeline.offset_ms IS 'milliseconds from the run''s start to the attempt''s';
+COMMENT ON COLUMN chronicle.execution_timeline.duration_ms IS 'milliseconds from start to end; NULL: not over, or skipped';
+COMMENT ON COLUMN chronicle.execution_timeline.records_processed IS 'rows that it read, made or wrote';
+COMMENT ON COLUMN chronicle.execution_timeline.error IS 'message of the error that ended this attempt';
+COMMENT ON COLUMN chronicle.execution_timeline.on_critical_path IS
+'the run (so far) took as long as the nodes of this chain: each waited for the one before it';
+COMMENT ON COLUMN chronicle.execution_timeline.bar IS
+'the run from start to end (or now) in chronicle.timeline_width cells: █ at work, ▓× failed, ▒× cancelled, ► not over, · skipped';
+GRANT SELECT ON chronicle.execution_timeline TO PUBLIC;

@@ -1,0 +1,11 @@
+-- A function in a view runs as the reader (tables run as the view's owner), so these are everybody's to call. They tell
+-- nothing: each computes from its arguments, or says what the caller may see.
+GRANT EXECUTE ON FUNCTION
+    chronicle_data.has_level(text), chronicle_data.sees_execution(text, text),
+    chronicle_data.event_of(chronicle.events),
+    chronicle_data.epoch_ms(timestamptz), chronicle_data.ms_between(timestamptz, timestamptz),
+    chronicle_data.timeline_bar(double precision, double precision, text, int),
+    chronicle_data.span_json(timestamptz, timestamptz, text),
+    chronicle_data.node_json(text, text, timestamptz, timestamptz, text, bigint, text),
+    chronicle_data.unknown_workflow(text, int), chronicle_data.unknown_execution(uuid)
+    TO PUBLIC;

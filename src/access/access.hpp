@@ -1,0 +1,31 @@
+// Who may do what (contract, section 9), and the identity under which the engine works on its own tables.
+#pragma once
+
+#include "pg/spi.hpp"
+#include "pg/xact.hpp"
+
+namespace chronicle::access {
+
+/// Cumulative: each has what the ones before it have.
+enum class Level { none, reader, writer, operator_, admin };
+
+/// The level of a role in this database: the highest row of any role that it is a member of.
+Level level_of(Oid role);
+/// 42501 unless the current user has the level; `doing` ends the sentence "permission denied to …".
+void require(Level level, const char *doing);
+/// True when the current user may act for this owner: a member of the role, or an admin.
+bool may_act_for(const std::string &owner);
+
+/// The engine's own statements: as the extension's owner, with a search_path that nobody else can fill, connected to
+/// SPI. User code never runs inside.
+class EngineScope {
+public:
+    EngineScope();
+
+private:
+    pg::UserScope user_;
+    pg::GucScope settings_;
+    pg::Spi spi_;
+};
+
+} // namespace chronicle::access

@@ -1,0 +1,57 @@
+// The module: settings, hooks, shared memory, launcher, in that order.
+#include "pg/postgres.hpp"
+#include "settings.hpp"
+#include "store/order.hpp"
+#include "worker/ddl.hpp"
+#include "worker/process.hpp"
+#include "worker/registry.hpp"
+
+#include "pg/guard.hpp"
+
+extern "C" {
+#include "storage/ipc.h"
+#include "storage/shmem.h"
+
+PG_MODULE_MAGIC;
+}
+
+namespace {
+
+shmem_request_hook_type previous_request = nullptr;
+shmem_startup_hook_type previous_startup = nullptr;
+
+void request_shared_memory() {
+    if (previous_request)
+        previous_request();
+    RequestAddinShmemSpace(chronicle::store::order::shared_size() + chronicle::worker::shared_size());
+}
+
+void init_shared_memory() {
+    if (previous_startup)
+        previous_startup();
+    LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+    chronicle::store::order::init_shared();
+    chronicle::worker::init_shared();
+    LWLockRelease(AddinShmemInitLock);
+}
+
+} // namespace
+
+extern "C" PGDLLEXPORT void _PG_init() {
+    if (!process_shared_preload_libraries_in_progress)
+        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                        errmsg("chronicle must be loaded when the server starts"),
+                        errhint("Add chronicle to shared_preload_libraries in postgresql.conf and restart the server.")));
+    chronicle::settings::define();
+    chronicle::worker::init_announcements();
+    chronicle::worker::init_ddl_hook();
+    previous_request = shmem_request_hook;
+    shmem_request_hook = request_shared_memory;
+    previous_startup = shmem_startup_hook;
+    shmem_startup_hook = init_shared_memory;
+    if (!IsBinaryUpgrade)
+        chronicle::worker::register_launcher();
+}
+
+// The install script calls it first: that this library is loaded is all it has to show.
+CHRONICLE_FUNCTION(chronicle_require_preload) { PG_RETURN_VOID(); }

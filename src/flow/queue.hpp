@@ -1,0 +1,46 @@
+// The queue of nodes: claiming, giving back, promoting what is due. States and lock order: README.md.
+#pragma once
+
+#include "pg/datum.hpp"
+
+namespace chronicle::flow {
+
+/// A node that this executor has claimed: its attempt and its Started event are committed.
+struct Claim {
+    pg::Uuid execution;
+    int node_index = 0;
+    std::string node_id;
+    int attempt = 0;
+    bool alone = false; // in a transaction of its own
+    std::string owner;
+};
+
+/// Who claims: the owner whose nodes it runs, and its lease.
+struct Claimant {
+    std::string owner;
+    int slot;
+    uint64 generation;
+};
+
+/// Claims the next ready node of the owner in a transaction of its own and commits it; nothing when none is left.
+std::optional<Claim> claim_next(const Claimant &claimant);
+
+/// An owner with ready nodes.
+struct Demand {
+    std::string owner;
+    int64 ready; // counted up to a limit
+};
+/// Inside a transaction: owners with ready nodes.
+std::vector<Demand> demand();
+
+/// Inside a transaction: nodes whose executor is dead become ready again, or fail for good when they were lost three
+/// times while they ran alone.
+void reclaim();
+
+/// Inside a transaction: retries that are due become ready. Returns when the next one is due (0: none).
+TimestampTz promote_due();
+
+/// Inside a transaction: fails every ready node of an owner that no executor can run as.
+void fail_ready_of(const std::string &owner, int sqlstate, const std::string &reason);
+
+} // namespace chronicle::flow

@@ -1,0 +1,24 @@
+// Where our tables are in the current database: OIDs, looked up once and again after each change of the schema.
+#pragma once
+
+#include "pg/guard.hpp"
+
+namespace chronicle::store {
+
+struct Catalog {
+    Oid extension;
+    Oid owner; // of the extension: whose rights our own statements have
+    Oid position_seq, stream_id_seq;
+    Oid stream, stream_name_key;
+    Oid event, event_event_id_key, event_stream_version_key;
+    Oid workflow_event, workflow_event_execution_version_key;
+    Oid event_type; // the composite type chronicle.event
+    uint64 generation; // changes whenever the OIDs may have changed: caches compare it
+};
+
+/// The catalog of this database. 55000 when the extension is not there, or is not of this library's version.
+const Catalog &catalog();
+/// The same without an error: nullptr when the extension is not installed here.
+const Catalog *catalog_if_installed();
+
+} // namespace chronicle::store

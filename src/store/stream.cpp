@@ -1,0 +1,97 @@
+#include "store/stream.hpp"
+
+#include "pg/datum.hpp"
+#include "pg/lock.hpp"
+#include "pg/relation.hpp"
+#include "store/catalog.hpp"
+
+extern "C" {
+#include "access/htup_details.h"
+#include "access/stratnum.h"
+#include "catalog/pg_collation_d.h"
+#include "commands/sequence.h"
+#include "utils/fmgroids.h"
+}
+
+namespace chronicle::store {
+
+namespace {
+
+// Ids of streams whose row is committed; streams are never removed, so an entry is true as long as the table lives.
+constexpr size_t cache_limit = 20000;
+std::unordered_map<std::string, int64> *cache = nullptr;
+uint64 cache_generation = 0;
+
+std::unordered_map<std::string, int64> &committed_ids() {
+    uint64 generation = catalog().generation;
+    if (!cache)
+        cache = new std::unordered_map<std::string, int64>();
+    if (cache_generation != generation || cache->size() >= cache_limit) {
+        cache->clear();
+        cache_generation = generation;
+    }
+    return *cache;
+}
+
+} // namespace
+
+std::string_view category_of(std::string_view stream) { return stream.substr(0, stream.find('-')); }
+
+void check_name(std::string_view name, const char *what) {
+    if (name.empty() || name.size() > max_name_bytes)
+        pg::raise(ERRCODE_INVALID_PARAMETER_VALUE,
+                  {.message = std::string(what) + " must have 1 to " + std::to_string(max_name_bytes) + " bytes",
+                   .detail = "{\"bytes\": " + std::to_string(name.size()) + "}"});
+}
+
+void check_not_reserved(std::string_view stream) {
+    if (stream.front() == '$' || category_of(stream) == workflow_category)
+        pg::raise(ERRCODE_RESERVED_NAME,
+                  {.message = "stream name \"" + std::string(stream) + "\" is reserved",
+                   .hint = "Names that begin with \"$\" and the category \"workflow\" belong to chronicle itself."});
+}
+
+void lock_stream(std::string_view stream) { pg::lock(pg::LockKind::stream, pg::lock_key(stream)); }
+
+std::optional<int64> find_stream(std::string_view stream) {
+    auto &known = committed_ids();
+    std::string name(stream);
+    if (auto found = known.find(name); found != known.end())
+        return found->second;
+    const Catalog &c = catalog();
+    pg::IndexReader reader(c.stream, c.stream_name_key, SnapshotSelf);
+    reader.key(1, BTEqualStrategyNumber, F_TEXTEQ, pg::make_text(stream), C_COLLATION_OID);
+    if (!reader.next())
+        return std::nullopt;
+    bool is_null;
+    int64 id = DatumGetInt64(reader.column(1, &is_null));
+    // A row of our own open transaction may still be undone: not for the cache.
+    TransactionId writer = DatumGetTransactionId(reader.column(MinTransactionIdAttributeNumber, &is_null));
+    if (!TransactionIdIsCurrentTransactionId(writer))
+        known.emplace(std::move(name), id);
+    return id;
+}
+
+int64 find_or_make_stream(std::string_view stream) {
+    if (std::optional<int64> found = find_stream(stream))
+        return *found;
+    const Catalog &c = catalog();
+    int64 id = pg::call([&]() noexcept { return nextval_internal(c.stream_id_seq, false); });
+    Datum values[] = {Int64GetDatum(id), pg::make_text(stream), pg::make_text(category_of(stream)),
+                      TimestampTzGetDatum(GetCurrentTimestamp())};
+    const bool nulls[] = {false, false, false, false};
+    pg::TableWriter(c.stream).insert(values, nulls);
+    return id;
+}
+
+int64 last_version(int64 stream_id) {
+    const Catalog &c = catalog();
+    pg::IndexReader reader(c.event, c.event_stream_version_key, SnapshotSelf);
+    reader.key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(stream_id));
+    if (!reader.next(true))
+        return 0;
+    bool is_null;
+    return DatumGetInt64(reader.column(3, &is_null));
+}
+
+} // namespace chronicle::store

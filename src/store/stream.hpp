@@ -1,0 +1,30 @@
+// Streams: names, ids, locks, and the last number given.
+#pragma once
+
+#include "pg/guard.hpp"
+
+namespace chronicle::store {
+
+inline constexpr size_t max_name_bytes = 1024;
+inline constexpr std::string_view workflow_category = "workflow";
+
+/// The part before the first '-'; a name without '-' is its own category.
+std::string_view category_of(std::string_view stream);
+
+/// Refuses what is no stream or type name (22023).
+void check_name(std::string_view name, const char *what);
+/// Refuses names that only chronicle itself writes (42939).
+void check_not_reserved(std::string_view stream);
+
+/// Takes the stream's lock until the end of the transaction: from here on its last number is ours to read and raise.
+void lock_stream(std::string_view stream);
+
+/// The id of a stream, by the newest committed state; nothing when it was never written.
+std::optional<int64> find_stream(std::string_view stream);
+/// The same, and makes the stream when it is not there. The caller holds its lock.
+int64 find_or_make_stream(std::string_view stream);
+
+/// The last number given in a stream (0: none), by the newest committed state and our own changes.
+int64 last_version(int64 stream_id);
+
+} // namespace chronicle::store

@@ -1,0 +1,244 @@
+// An executor: a process connected to one database as one workflow owner. It claims ready nodes of that owner, runs
+// them (src/flow), and waits on its latch for more; after a while without work it leaves.
+//
+// Its slot in shared memory is its lease: (slot, generation) stands in the row of the node that it runs. The slot is
+// given back in before_shmem_exit, whatever ends the process; only a kill -9 leaves no time for that, and then the
+// postmaster replaces all of shared memory.
+#include "worker/executor.hpp"
+
+#include "compat/compat.hpp"
+#include "flow/run.hpp"
+#include "pg/latch.hpp"
+#include "pg/xact.hpp"
+#include "settings.hpp"
+#include "store/catalog.hpp"
+#include "worker/process.hpp"
+#include "worker/registry.hpp"
+
+extern "C" {
+#include "commands/dbcommands.h"
+#include "pgstat.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "utils/acl.h"
+#include "utils/timeout.h"
+#include <signal.h>
+}
+
+namespace chronicle::worker {
+
+namespace {
+
+constexpr long idle_ms = 30000;          // without work for so long: leave
+constexpr TimestampTz share_us = 100000; // others wait for a slot: leave after so long
+constexpr int insist_ms = 1000;          // how often a swallowed cancel is repeated
+constexpr int insist_limit = 3;
+
+int my_slot = -1;
+uint64 my_generation = 0;
+bool as_owner = true;
+bool job_active = false;
+TimeoutId deadline_timeout = MAX_TIMEOUTS;
+volatile sig_atomic_t deadline_count = 0; // how often the running statement was asked to stop
+volatile sig_atomic_t deadline_passed = 0;
+volatile sig_atomic_t cancel_seen = 0;
+
+// The running statement is asked to stop; one that swallows it three times costs the process. In signal context.
+void interrupt_statement() {
+    deadline_count = deadline_count + 1;
+    if (deadline_count > insist_limit)
+        ProcDiePending = true;
+    else
+        QueryCancelPending = true;
+    InterruptPending = true;
+    SetLatch(MyLatch);
+}
+
+void on_deadline() {
+    deadline_passed = 1;
+    interrupt_statement();
+}
+
+// Somebody wants the current job interrupted. A signal that comes late finds another job number, and does nothing.
+void on_interrupt(int) {
+    int saved_errno = errno;
+    if (my_slot >= 0 && job_active) {
+        const ExecutorSlot &e = executor_slot(my_slot);
+        if (e.cancel_job == e.job) {
+            cancel_seen = 1;
+            interrupt_statement();
+        }
+    }
+    SetLatch(MyLatch);
+    errno = saved_errno;
+}
+
+void on_exit(int, Datum) {
+    RegistryLock lock;
+    ExecutorSlot &e = executor_slot(my_slot);
+    if (e.pid != MyProcPid || e.generation != my_generation)
+        return;
+    e.state = ExecutorState::free;
+    e.last_generation = e.generation;
+    e.last_excused = e.excused;
+    e.pid = 0;
+    e.process = -1;
+    if (DatabaseSlot *d = find_database(e.database, false)) {
+        d->check_leases = true;
+        wake(d->process);
+    }
+    ConditionVariableBroadcast(&shared().changed);
+}
+
+// The scheduler has prepared the slot: it becomes ours, or is not there for us any more.
+bool take_slot(int slot, Oid *database, Oid *role) {
+    RegistryLock lock;
+    ExecutorSlot &e = executor_slot(slot);
+    uint64 generation;
+    memcpy(&generation, MyBgworkerEntry->bgw_extra, sizeof(generation));
+    if (e.state != ExecutorState::starting || e.generation != generation)
+        return false;
+    my_slot = slot;
+    my_generation = generation;
+    e.pid = MyProcPid;
+    e.process = compat::my_proc_number();
+    e.started_at = GetCurrentTimestamp();
+    e.nodes_run = 0;
+    *database = e.database;
+    *role = e.role;
+    return true;
+}
+
+void set_state(ExecutorState state) {
+    RegistryLock lock;
+    executor_slot(my_slot).state = state;
+}
+
+void mark_connected() {
+    RegistryLock lock;
+    executor_slot(my_slot).connected = true;
+}
+
+bool asked_to_leave(TimestampTz started_at) {
+    RegistryLock lock;
+    const ExecutorSlot &e = executor_slot(my_slot);
+    return e.leave || (shared().starving > 0 && GetCurrentTimestamp() - started_at > share_us);
+}
+
+std::string role_name(Oid role) {
+    pg::start_transaction();
+    char *name = pg::call([&]() noexcept { return GetUserNameFromId(role, true); });
+    std::string copy = name ? name : "";
+    pg::commit_transaction();
+    return copy;
+}
+
+bool extension_is_here() {
+    pg::start_transaction();
+    bool here = store::catalog_if_installed() != nullptr;
+    pg::commit_transaction();
+    return here;
+}
+
+// A role that cannot log in is served by a session of the bootstrap superuser, restricted (PostgreSQL 15 and 16).
+void connect(Oid database, Oid role, bool role_may_log_in) {
+    as_owner = role_may_log_in || compat::connects_as_nologin;
+    Oid user = as_owner ? role : InvalidOid;
+    pg::call([&]() noexcept { BackgroundWorkerInitializeConnectionByOid(database, user, compat::worker_connection_flags); });
+}
+
+void serve(const flow::Claimant &claimant) {
+    TimestampTz started_at = GetCurrentTimestamp();
+    uint32 event = compat::wait_event("ChronicleExecutor");
+    while (!asked_to_leave(started_at)) {
+        pg::check_interrupts();
+        reload_if_asked();
+        set_state(ExecutorState::idle); // before the look: who queues a node later wakes us
+        ResetLatch(MyLatch);
+        std::optional<flow::Claim> claim;
+        if (!extension_is_here())
+            return;
+        if (settings::workers)
+            claim = flow::claim_next(claimant);
+        if (claim) {
+            flow::run_claim(*claim, claimant);
+            continue;
+        }
+        pg::call([]() noexcept { pgstat_report_activity(STATE_IDLE, nullptr); });
+        if (!pg::wait_latch(idle_ms, event))
+            return;
+    }
+}
+
+void run(int slot) {
+    // The callback stands before the slot is ours: whatever ends this process frees it.
+    Oid database, role;
+    before_shmem_exit(on_exit, Datum(0));
+    my_slot = slot;
+    if (!take_slot(slot, &database, &role))
+        return;
+    bool may_log_in = MyBgworkerEntry->bgw_extra[sizeof(uint64)] != 0;
+    set_signal_handlers(on_interrupt);
+    connect(database, role, may_log_in);
+    mark_connected();
+    deadline_timeout = RegisterTimeout(USER_TIMEOUT, on_deadline);
+    std::string owner = role_name(role);
+    if (owner.empty())
+        return;
+    pg::call([&]() noexcept {
+        SetConfigOption("application_name", "chronicle executor", PGC_USERSET, PGC_S_SESSION);
+        SetConfigOption("statement_timeout", "0", PGC_USERSET, PGC_S_SESSION);
+    });
+    serve({owner, my_slot, my_generation});
+}
+
+} // namespace
+
+bool connected_as_owner() { return as_owner; }
+
+Job::Job(const pg::Uuid &execution, const std::string &node) {
+    RegistryLock lock;
+    ExecutorSlot &e = executor_slot(my_slot);
+    cancel_seen = 0;
+    e.job++;
+    e.execution = execution;
+    strlcpy(e.node, node.c_str(), sizeof(e.node));
+    e.state = ExecutorState::busy;
+    job_active = true;
+}
+
+Job::~Job() {
+    job_active = false;
+    RegistryLock lock;
+    ExecutorSlot &e = executor_slot(my_slot);
+    e.nodes_run++;
+    e.node[0] = '\0';
+}
+
+bool Job::cancel_requested() { return cancel_seen != 0; }
+
+Deadline::Deadline(int ms) {
+    deadline_count = 0;
+    deadline_passed = 0;
+    if (ms > 0) {
+        TimestampTz at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ms);
+        enable_timeout_every(deadline_timeout, at, insist_ms);
+    }
+}
+
+// What was asked of the job must not hit what runs after it.
+Deadline::~Deadline() {
+    disable_timeout(deadline_timeout, false);
+    if (deadline_count > 0 && deadline_count <= insist_limit)
+        QueryCancelPending = false;
+    deadline_count = 0;
+}
+
+bool Deadline::passed() { return deadline_passed != 0; }
+
+extern "C" PGDLLEXPORT void chronicle_executor_main(Datum argument) {
+    pg::entry([&]() { run(DatumGetInt32(argument)); });
+}
+
+} // namespace chronicle::worker

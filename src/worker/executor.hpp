@@ -1,0 +1,35 @@
+// What the node that runs sees of its executor.
+#pragma once
+
+#include "pg/datum.hpp"
+
+namespace chronicle::worker {
+
+/// True when this executor is a connection of the owner itself; false: the owner cannot log in, and nodes run as that
+/// role in a security-restricted operation of a session that is not it (PostgreSQL 15 and 16).
+bool connected_as_owner();
+
+/// Says in shared memory and in pg_stat_activity what runs; the scope of one job that can be cancelled.
+class Job {
+public:
+    Job(const pg::Uuid &execution, const std::string &node);
+    ~Job();
+    Job(const Job &) = delete;
+    Job &operator=(const Job &) = delete;
+    /// Somebody asked for this job to be interrupted (its run is over, or being cancelled).
+    static bool cancel_requested();
+};
+
+/// Interrupts the running statement after `ms` (57014); asked again every second, and after three times that it was
+/// swallowed the process ends (57P01). 0 takes the clock back.
+class Deadline {
+public:
+    explicit Deadline(int ms);
+    ~Deadline();
+    Deadline(const Deadline &) = delete;
+    Deadline &operator=(const Deadline &) = delete;
+    /// The time was up.
+    static bool passed();
+};
+
+} // namespace chronicle::worker

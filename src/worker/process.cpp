@@ -1,0 +1,68 @@
+#include "worker/process.hpp"
+
+extern "C" {
+#include "postmaster/interrupt.h"
+#include "tcop/tcopprot.h"
+#include <signal.h>
+}
+
+namespace chronicle::worker {
+
+void set_signal_handlers(void (*on_interrupt)(int)) {
+    pqsignal(SIGTERM, die);
+    pqsignal(SIGHUP, SignalHandlerForConfigReload);
+    pqsignal(SIGINT, on_interrupt ? on_interrupt : SIG_IGN);
+    BackgroundWorkerUnblockSignals();
+}
+
+bool reload_if_asked() {
+    if (!ConfigReloadPending)
+        return false;
+    ConfigReloadPending = false;
+    pg::call([]() noexcept { ProcessConfigFile(PGC_SIGHUP); });
+    return true;
+}
+
+BackgroundWorker describe_worker(const char *name, const char *function) {
+    BackgroundWorker worker{};
+    worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+    worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+    worker.bgw_restart_time = BGW_NEVER_RESTART;
+    strlcpy(worker.bgw_library_name, "chronicle", sizeof(worker.bgw_library_name));
+    strlcpy(worker.bgw_function_name, function, sizeof(worker.bgw_function_name));
+    strlcpy(worker.bgw_name, name, sizeof(worker.bgw_name));
+    strlcpy(worker.bgw_type, name, sizeof(worker.bgw_type));
+    return worker;
+}
+
+BackgroundWorkerHandle *start_worker(BackgroundWorker &worker) {
+    static bool reported = false;
+    worker.bgw_notify_pid = MyProcPid;
+    BackgroundWorkerHandle *handle = nullptr;
+    bool started = pg::call([&]() noexcept {
+        MemoryContext saved = MemoryContextSwitchTo(TopMemoryContext);
+        bool registered = RegisterDynamicBackgroundWorker(&worker, &handle);
+        MemoryContextSwitchTo(saved);
+        return registered;
+    });
+    if (started) {
+        reported = false;
+        return handle;
+    }
+    if (!reported) {
+        reported = true;
+        pg::call([]() noexcept {
+            ereport(WARNING, (errmsg("chronicle: no background worker slot is free; work waits"),
+                              errhint("Raise max_worker_processes.")));
+        });
+    }
+    return nullptr;
+}
+
+void register_launcher() {
+    BackgroundWorker worker = describe_worker("chronicle launcher", "chronicle_launcher_main");
+    worker.bgw_restart_time = 5;
+    RegisterBackgroundWorker(&worker);
+}
+
+} // namespace chronicle::worker

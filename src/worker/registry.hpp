@@ -1,0 +1,107 @@
+// What the processes of this server tell each other in shared memory: who serves which database, who is an executor,
+// what it runs. Hints and liveness only: the truth about work lies in tables. States: README.md in this folder.
+#pragma once
+
+#include "pg/datum.hpp"
+
+extern "C" {
+#include "storage/condition_variable.h"
+#include "storage/lwlock.h"
+}
+
+namespace chronicle::worker {
+
+enum class ExecutorState : int { free, starting, idle, busy };
+
+/// Why a scheduler left; decides whether the launcher starts it again by itself.
+enum class Outcome : int { none, absent /* no extension here */, off /* chronicle.workers */, failed };
+
+/// One executor process, or the place for one.
+struct ExecutorSlot {
+    ExecutorState state;
+    Oid database, role;
+    uint64 generation;      // (slot, generation) is a lease: alive exactly while it stands here
+    uint64 last_generation; // of the former occupant, and whether we ended it ourselves
+    bool last_excused;
+    bool excused;           // ended by us (DROP DATABASE …): what it ran does not count as lost
+    bool leave;             // asked to go after the batch
+    bool connected;         // it came up
+    pid_t pid;
+    int process;            // PGPROC number, -1: none
+    uint64 job, cancel_job; // cancel_job == job: what runs now is to be interrupted
+    pg::Uuid execution;
+    char node[NAMEDATALEN];
+    TimestampTz started_at;
+    int64 nodes_run;
+};
+
+/// One database with a scheduler, or one that wants it.
+struct DatabaseSlot {
+    Oid database; // InvalidOid: free
+    bool wanted;  // the launcher shall start a scheduler
+    int holds;    // DROP DATABASE and its like are under way: start nothing
+    pid_t pid;    // of the scheduler; 0: none
+    int process;
+    bool restart; // leave, and be started again
+    bool check_leases; // an executor ended: look for what it ran
+    Outcome outcome;
+    TimestampTz started_at;
+    ConditionVariable finished; // some execution of this database is over
+};
+
+struct Shared {
+    LWLock lock; // guards all fields; held for a few instructions, taken last
+    int tranche;
+    pid_t launcher_pid;
+    int launcher_process;
+    TimestampTz launcher_started_at;
+    bool new_database;       // the launcher shall look at pg_database
+    uint64 first_generation; // of this life of shared memory
+    uint64 next_generation;
+    bool after_crash;        // this shared memory replaces one that a crash destroyed
+    int starving;            // schedulers that found no free executor slot
+    int databases, executors;
+    ConditionVariable changed; // a worker came or went
+    // DatabaseSlot[databases], ExecutorSlot[executors] follow
+};
+
+size_t shared_size();
+void init_shared();
+Shared &shared();
+DatabaseSlot &database_slot(int index);
+ExecutorSlot &executor_slot(int index);
+
+/// Holds shared().lock for the scope. Inside: plain C-like code, no call into PostgreSQL that can raise.
+class RegistryLock {
+public:
+    RegistryLock() { LWLockAcquire(&shared().lock, LW_EXCLUSIVE); }
+    ~RegistryLock() { LWLockRelease(&shared().lock); }
+};
+
+/// Under the lock: the slot of a database; makes one when `make`. nullptr: none, or all taken.
+DatabaseSlot *find_database(Oid database, bool make);
+/// Sets the latch of a process by its PGPROC number (-1: does nothing).
+void wake(int process);
+
+/// A node's lease is alive while its executor is.
+bool lease_alive(int slot, uint64 generation);
+/// A dead lease counts as a loss unless we ended the executor, or the server was shut down.
+bool loss_counts(int slot, uint64 generation);
+
+/// After the commit of this transaction: executors of `role` look for ready nodes.
+void announce_ready(Oid role);
+/// After the commit: those who wait for executions of this database look again.
+void announce_finished();
+/// After the commit: the executor with this lease interrupts what it runs, if it is still at it.
+void announce_cancel(int slot, uint64 generation);
+/// After the commit: the launcher sees to this database.
+void announce_database();
+/// After the commit: the scheduler of `database` starts anew (its settings changed).
+void announce_restart(Oid database);
+/// Registers the callbacks of announce_*; in _PG_init.
+void init_announcements();
+
+/// The condition variable that announce_finished() broadcasts, for this database; nullptr: no slot left.
+ConditionVariable *finished_condition();
+
+} // namespace chronicle::worker

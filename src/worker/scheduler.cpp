@@ -1,0 +1,363 @@
+// The scheduler: one per database that has the extension, connected as the bootstrap superuser. It runs no user code.
+// It keeps enough executors for the owners that have ready nodes, takes back what dead executors ran, and promotes what
+// is due. States: README.md.
+//
+// Exactly one per database: it holds a session lock (LockKind::scheduler), and leaves when another one has it.
+// Crash: its executors go on; the launcher starts another one, which finds them in shared memory.
+#include "compat/compat.hpp"
+#include "flow/queue.hpp"
+#include "pg/latch.hpp"
+#include "pg/lock.hpp"
+#include "pg/spi.hpp"
+#include "pg/xact.hpp"
+#include "settings.hpp"
+#include "store/catalog.hpp"
+#include "worker/process.hpp"
+#include "worker/registry.hpp"
+
+extern "C" {
+#include "catalog/pg_authid.h"
+#include "access/htup_details.h"
+#include "pgstat.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "utils/acl.h"
+#include "utils/syscache.h"
+}
+
+namespace chronicle::worker {
+
+namespace {
+
+constexpr long look_interval_ms = 10000;
+constexpr long full_retry_ms = 200;
+constexpr int start_failure_limit = 3;
+
+Outcome leaving_as = Outcome::failed; // until we know better: whatever ends us is a failure
+bool starving = false;
+Oid extension = InvalidOid;
+
+void set_starving(bool now) { // under the lock
+    if (now != starving)
+        shared().starving += now ? 1 : -1;
+    starving = now;
+}
+
+void on_exit(int, Datum) {
+    RegistryLock lock;
+    set_starving(false);
+    DatabaseSlot *d = find_database(MyDatabaseId, false);
+    if (d && d->pid == MyProcPid) {
+        d->pid = 0;
+        d->process = -1;
+        d->outcome = d->holds > 0 || d->restart ? Outcome::none : leaving_as;
+        if (d->holds > 0 || d->restart)
+            d->wanted = true;
+        d->restart = false;
+    }
+    ConditionVariableBroadcast(&shared().changed);
+    wake(shared().launcher_process);
+}
+
+// The slot becomes ours; false when this database is being dropped, or has a scheduler.
+bool take_slot() {
+    RegistryLock lock;
+    DatabaseSlot *d = find_database(MyDatabaseId, true);
+    if (!d || d->pid != 0 || d->holds > 0) {
+        if (d && d->holds > 0)
+            d->wanted = true;
+        return false;
+    }
+    d->pid = MyProcPid;
+    d->process = compat::my_proc_number();
+    d->restart = false;
+    d->outcome = Outcome::none;
+    d->started_at = GetCurrentTimestamp();
+    d->check_leases = true;
+    return true;
+}
+
+// --- executors of this database ---
+
+struct Starting {
+    int slot;
+    uint64 generation;
+    std::string owner;
+    BackgroundWorkerHandle *handle;
+};
+std::vector<Starting> *children;
+std::unordered_map<std::string, int> *start_failures;
+
+struct Owner {
+    Oid role = InvalidOid;
+    bool may_log_in = false;
+    bool may_connect = false;
+};
+
+Owner look_up_owner(const std::string &name) {
+    struct Plain {
+        Oid role;
+        bool login, connect;
+    };
+    const char *text = name.c_str();
+    Plain found = pg::call([&]() noexcept {
+        Plain p{};
+        HeapTuple tuple = SearchSysCache1(AUTHNAME, CStringGetDatum(text));
+        if (!HeapTupleIsValid(tuple))
+            return p;
+        Form_pg_authid role = reinterpret_cast<Form_pg_authid>(GETSTRUCT(tuple));
+        p = {role->oid, role->rolcanlogin, compat::may_connect(MyDatabaseId, role->oid)};
+        ReleaseSysCache(tuple);
+        return p;
+    });
+    return {found.role, found.login, found.connect};
+}
+
+// Executors of one owner here: all, and those that look for work or soon will.
+struct Staff {
+    int all = 0, waiting = 0;
+};
+
+Staff staff_of(Oid role) {
+    Staff staff;
+    RegistryLock lock;
+    for (int i = 0; i < shared().executors; i++) {
+        const ExecutorSlot &e = executor_slot(i);
+        if (e.state == ExecutorState::free || e.database != MyDatabaseId || e.role != role)
+            continue;
+        staff.all++;
+        if (e.state != ExecutorState::busy)
+            staff.waiting++;
+    }
+    return staff;
+}
+
+// A free slot, prepared for a new executor; -1: all are taken, and an idle one of somebody else was asked to go.
+int prepare_slot(Oid role, uint64 *generation) {
+    RegistryLock lock;
+    int idle_other = -1;
+    for (int i = 0; i < shared().executors; i++) {
+        ExecutorSlot &e = executor_slot(i);
+        if (e.state == ExecutorState::idle && (e.database != MyDatabaseId || e.role != role))
+            idle_other = i;
+        if (e.state != ExecutorState::free)
+            continue;
+        e.state = ExecutorState::starting;
+        e.database = MyDatabaseId;
+        e.role = role;
+        e.generation = *generation = shared().next_generation++;
+        e.leave = e.excused = e.connected = false;
+        e.pid = 0;
+        e.process = -1;
+        e.node[0] = '\0';
+        return i;
+    }
+    if (idle_other >= 0) {
+        executor_slot(idle_other).leave = true;
+        wake(executor_slot(idle_other).process);
+    }
+    return -1;
+}
+
+void free_slot(int slot, uint64 generation) {
+    RegistryLock lock;
+    ExecutorSlot &e = executor_slot(slot);
+    if (e.generation != generation || e.state == ExecutorState::free)
+        return;
+    e.state = ExecutorState::free;
+    e.last_generation = generation;
+    e.last_excused = false;
+    e.pid = 0;
+    e.process = -1;
+}
+
+// False when there is no slot, or no worker, to be had now.
+bool start_executor(const std::string &name, const Owner &owner) {
+    uint64 generation;
+    int slot = prepare_slot(owner.role, &generation);
+    if (slot < 0)
+        return false;
+    BackgroundWorker worker = describe_worker("chronicle executor", "chronicle_executor_main");
+    worker.bgw_main_arg = Int32GetDatum(slot);
+    memcpy(worker.bgw_extra, &generation, sizeof(generation));
+    worker.bgw_extra[sizeof(generation)] = owner.may_log_in;
+    BackgroundWorkerHandle *handle = start_worker(worker);
+    if (!handle) {
+        free_slot(slot, generation);
+        return false;
+    }
+    children->push_back({slot, generation, name, handle});
+    return true;
+}
+
+// Executors that ended. One that never came up counts against its owner: three times, and its nodes fail.
+void reap() {
+    for (size_t i = 0; i < children->size();) {
+        Starting &child = (*children)[i];
+        pid_t pid;
+        if (pg::call([&]() noexcept { return GetBackgroundWorkerPid(child.handle, &pid); }) != BGWH_STOPPED) {
+            i++;
+            continue;
+        }
+        bool came_up;
+        {
+            RegistryLock lock;
+            const ExecutorSlot &e = executor_slot(child.slot);
+            came_up = e.generation != child.generation || e.connected;
+        }
+        free_slot(child.slot, child.generation);
+        if (came_up)
+            start_failures->erase(child.owner);
+        else
+            (*start_failures)[child.owner]++;
+        pfree(child.handle);
+        children->erase(children->begin() + static_cast<long>(i));
+    }
+}
+
+std::string why_unable(const std::string &name, const Owner &owner) {
+    if (!OidIsValid(owner.role))
+        return "the workflow's owner, role \"" + name + "\", does not exist";
+    if (!owner.may_connect)
+        return "the workflow's owner, role \"" + name + "\", may not connect to this database";
+    auto failed = start_failures->find(name);
+    if (failed != start_failures->end() && failed->second >= start_failure_limit)
+        return "no executor could start as the workflow's owner, role \"" + name + "\" (see the server log)";
+    return "";
+}
+
+// Executors for everybody who has ready nodes. Returns true when more are needed than could be had.
+bool staff_owners() {
+    bool short_of_slots = false;
+    for (const flow::Demand &d : flow::demand()) {
+        Owner owner = look_up_owner(d.owner);
+        std::string unable = why_unable(d.owner, owner);
+        if (!unable.empty()) {
+            flow::fail_ready_of(d.owner, ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION, unable);
+            start_failures->erase(d.owner);
+            continue;
+        }
+        Staff staff = staff_of(owner.role);
+        int64 wanted = std::min<int64>(d.ready - staff.waiting, settings::worker_processes - staff.all);
+        for (int64 i = 0; i < wanted; i++)
+            if (!start_executor(d.owner, owner)) {
+                short_of_slots |= staff.all == 0 && i == 0;
+                break;
+            }
+    }
+    return short_of_slots;
+}
+
+bool take_check_leases() {
+    RegistryLock lock;
+    DatabaseSlot *d = find_database(MyDatabaseId, false);
+    bool check = d && d->check_leases;
+    if (d)
+        d->check_leases = false;
+    return check;
+}
+
+bool asked_to_restart() {
+    RegistryLock lock;
+    DatabaseSlot *d = find_database(MyDatabaseId, false);
+    return d && d->restart;
+}
+
+// All executors of this database leave after their batch.
+void dismiss_executors() {
+    RegistryLock lock;
+    for (int i = 0; i < shared().executors; i++) {
+        ExecutorSlot &e = executor_slot(i);
+        if (e.state != ExecutorState::free && e.database == MyDatabaseId) {
+            e.leave = true;
+            wake(e.process);
+        }
+    }
+}
+
+bool extension_changed() {
+    const store::Catalog *catalog = store::catalog_if_installed();
+    return !catalog || catalog->extension != extension;
+}
+
+// One look at the tables: what is to be taken back, what is due, who needs executors. Milliseconds until the next one.
+long look() {
+    pg::start_transaction();
+    pg::call([]() noexcept {
+        PushActiveSnapshot(GetTransactionSnapshot());
+        pgstat_report_activity(STATE_RUNNING, "chronicle scheduler");
+    });
+    long sleep = look_interval_ms;
+    if (extension_changed()) {
+        leaving_as = Outcome::absent;
+    } else {
+        if (take_check_leases())
+            flow::reclaim();
+        TimestampTz due = flow::promote_due();
+        if (due != 0)
+            sleep = std::clamp<long>(static_cast<long>((due - GetCurrentTimestamp()) / 1000) + 1, 1, look_interval_ms);
+        bool short_of_slots = staff_owners();
+        RegistryLock lock;
+        set_starving(short_of_slots);
+        if (short_of_slots)
+            sleep = std::min(sleep, full_retry_ms);
+    }
+    pg::call([]() noexcept { PopActiveSnapshot(); });
+    pg::commit_transaction();
+    pg::call([]() noexcept {
+        pgstat_report_stat(false);
+        pgstat_report_activity(STATE_IDLE, nullptr);
+    });
+    return sleep;
+}
+
+void serve() {
+    uint32 event = compat::wait_event("ChronicleScheduler");
+    while (leaving_as == Outcome::failed) {
+        if (reload_if_asked() && !settings::workers)
+            leaving_as = Outcome::off;
+        ResetLatch(MyLatch); // before the look: who changes something later wakes us
+        reap();
+        if (leaving_as == Outcome::off || asked_to_restart())
+            break;
+        long sleep = look();
+        if (leaving_as == Outcome::failed)
+            pg::wait_latch(sleep, event);
+    }
+    if (leaving_as == Outcome::failed)
+        leaving_as = Outcome::none; // asked to restart
+    dismiss_executors();
+}
+
+void run(Oid database) {
+    set_signal_handlers(nullptr);
+    pg::call([&]() noexcept { BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0); });
+    before_shmem_exit(on_exit, Datum(0));
+    if (!take_slot())
+        return;
+    children = new std::vector<Starting>();
+    start_failures = new std::unordered_map<std::string, int>();
+    if (!settings::workers) {
+        leaving_as = Outcome::off;
+        dismiss_executors();
+        return;
+    }
+    pg::start_transaction();
+    const store::Catalog *catalog = store::catalog_if_installed();
+    bool alone = catalog && pg::try_lock_for_session(pg::LockKind::scheduler, 0);
+    if (catalog)
+        extension = catalog->extension;
+    pg::commit_transaction();
+    if (!catalog)
+        leaving_as = Outcome::absent;
+    else if (alone)
+        serve();
+}
+
+} // namespace
+
+extern "C" PGDLLEXPORT void chronicle_scheduler_main(Datum argument) {
+    pg::entry([&]() { run(DatumGetObjectId(argument)); });
+}
+
+} // namespace chronicle::worker
