@@ -51,6 +51,16 @@ summary() {
     printf '\n'
 }
 
+# ---- background jobs -------------------------------------------------------------------------------------------
+
+# Ends a background job of ours with everything below it.
+end_job() {
+    local child children
+    children=$(cat "/proc/$1"/task/*/children 2>/dev/null) || true
+    for child in $children; do end_job "$child"; done
+    kill "$1" 2>/dev/null || true
+}
+
 # ---- the scratch copy --------------------------------------------------------------------------------------------
 
 # Lists the files of the tree, NUL-separated: tracked and new ones, not ignored ones. An exported tree has no .git.
