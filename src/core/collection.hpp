@@ -1,6 +1,7 @@
 // memory.collection: a JSON array as rows with inferred columns.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -11,6 +12,8 @@
 #include "core/result.hpp"
 
 namespace chronicle::core {
+
+inline constexpr std::size_t max_column_name = 63;  ///< bytes: PostgreSQL's NAMEDATALEN - 1
 
 enum class ColumnType : std::uint8_t { bigint, numeric, boolean, text, jsonb };
 

@@ -35,7 +35,7 @@ struct Node {
     std::string label;
     json config;  ///< canonical keys, coerced values; read it through config_value
     RetryPolicy retry;
-    std::optional<double> timeout_ms;  ///< of the node, else of its config; 0 means none
+    std::optional<double> timeout_ms;  ///< of the node, else of its config; a timeout of 0 is none
     int priority = 0;
     bool own_transaction = false;
     OnFailure on_failure = OnFailure::fail;
@@ -50,7 +50,7 @@ struct Definition {
     std::vector<Node> nodes;
     std::vector<Edge> edges;
     std::vector<int> topological;  ///< node indices, every source before its targets
-    std::optional<double> timeout_ms;
+    std::optional<double> timeout_ms;  ///< a timeout of 0 is none
     json concurrency;  ///< null, or {"limit": integer >= 1, "key": text}, both optional
     json metadata;     ///< an object
     std::unordered_map<std::string, int> index;  ///< node id → index into nodes
@@ -61,7 +61,7 @@ struct Definition {
 
 struct Parsed {
     std::optional<Definition> definition;  ///< present exactly when there are no faults
-    std::vector<Fault> faults;             ///< in the order of the document
+    std::vector<Fault> faults;             ///< header, nodes, edges, then the graph
 };
 
 /// Checks a definition and builds its graph; reports every fault at once.

@@ -47,7 +47,7 @@ struct Generator {
     ValueType type = ValueType::bigint;
     std::int64_t int_low = 0, int_high = 0;    ///< random_int; int_high is random_string's length
     double double_low = 0, double_high = 0;    ///< random_double
-    std::vector<Value> values;                 ///< random_choice; one for constant
+    std::vector<Value> values = {};            ///< random_choice; one for constant
 
     /// The value of one row.
     /// \param sequence the row's number in the sequence (sequence_value)

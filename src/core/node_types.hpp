@@ -59,7 +59,8 @@ struct NodeType {
     std::string_view category;
     std::string_view description;
     std::span<const ConfigField> fields;
-    bool needs_input = false;  ///< makes no sense without an incoming edge
+    bool needs_input = false;        ///< makes no sense without an incoming edge
+    bool timeout_in_config = false;  ///< the config's timeout limits the node, as the node's own does
     /// Checks what the fields alone do not say; gets the config with canonical names. References
     /// are still unresolved and must be let through. May be null.
     void (*check)(const json &config, std::string_view path, std::vector<Fault> &faults) = nullptr;
@@ -78,9 +79,6 @@ const NodeType *find_node_type(std::string_view name);
 /// What to tell a user who asked for a type that we do not have: "unknown node type …", followed
 /// by the nearest name, or by what to use instead of shell, kafka.* and the like.
 std::string unknown_node_type(std::string_view name);
-
-/// The name among \p candidates that \p name is most likely a slip of; empty: none is near.
-std::string_view nearest_name(std::string_view name, std::span<const std::string_view> candidates);
 
 /// JSON Schema of the type's config, for the view node_types.
 json config_schema(const NodeType &type);
