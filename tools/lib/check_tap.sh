@@ -22,20 +22,22 @@ tap_run_file() {
 # A test that was killed, or that forgot to, leaves its servers running.
 tap_stop_servers() {
     local file pid
-    as_postgres find "$scratch/tap" -name postmaster.pid 2>/dev/null | while read -r file; do
+    { as_postgres find "$scratch/tap" -name postmaster.pid 2>/dev/null || true; } | while read -r file; do
         pid=$(as_postgres head -n 1 "$file" 2>/dev/null) || continue
         as_postgres kill -QUIT "$pid" 2>/dev/null || true
     done
 }
 
-# Prints "ok", "not ok NUMBER - …", "skip NUMBER REASON" or "skip_all REASON" for each assertion of the file itself (not of its subtests).
+# Prints "ok", "not ok NUMBER - …" or "skip REASON" for each assertion of the file itself (not of its subtests).
 tap_results() {
-    sed -nE -e 's/^ok [0-9]+.*# *[Ss][Kk][Ii][Pp] *(.*)/skip \1/p;t' -e 's/^1\.\.0 *# *[Ss][Kk][Ii][Pp] *(.*)/skip \1/p;t' \
+    sed -nE -e 's/^ok [0-9]+.*# *[Ss][Kk][Ii][Pp] *(.*)/skip \1/p;t' \
+        -e 's/^[^ ]+\.pl \.+ skipped: (\(no reason given\))?(.*)/skip \2/p;t' \
         -e 's/^ok [0-9]+.*/ok/p' -e 's/^(not ok [0-9]+.*)/\1/p' "$1"
 }
 
 tap_count_file() {
-    local name=$1 log=$scratch/tap/$1.log line status failed_before=$failed server_log
+    local name=$1 log=$scratch/tap/$1.log line status server_log
+    local failed_before=$failed before=$((passed + failed + skipped))
     status=$(cat "$scratch/tap/$name.status" 2>/dev/null || echo "was not run")
     while IFS= read -r line; do
         case $line in
@@ -49,7 +51,8 @@ tap_count_file() {
     124 | 137) fail "tap/$name: not finished after $tap_timeout s" ;;
     *) [ "$failed" -gt "$failed_before" ] || fail "tap/$name: died or broke its plan (status $status)" ;;
     esac
-    [ "$status" = 0 ] || tap_show_failure "$name" >>"$details"
+    [ $((passed + failed + skipped)) -gt "$before" ] || fail "tap/$name: ran no test"
+    [ "$failed" -eq "$failed_before" ] || tap_show_failure "$name" >>"$details"
     while IFS= read -r server_log; do
         grep -q '^# crash-expected' "$scratch/src/test/t/$name.pl" ||
             check_log "tap/$name" "$server_log" "$crash_pattern" "a server process crashed" || true
@@ -57,14 +60,14 @@ tap_count_file() {
     done < <(tap_server_logs "$name")
 }
 
-tap_server_logs() { as_postgres find "$scratch/tap/$1/tmp_check/log" -name '*.log' 2>/dev/null | sort; }
+tap_server_logs() { { as_postgres find "$scratch/tap/$1/tmp_check/log" -name '*.log' 2>/dev/null || true; } | sort; }
 
 tap_show_failure() {
     local name=$1 log
     echo "---- $name"
-    grep -E '^ *not ok|^ *# ' "$scratch/tap/$name.log" | head -n 60
+    { grep -E '^ *not ok|^ *# ' "$scratch/tap/$name.log" || true; } | tail -n 60
     tail -n 15 "$scratch/tap/$name.log"
-    as_postgres find "$scratch/tap/$name/tmp_check/log" -name 'regress_log*' 2>/dev/null | while read -r log; do
+    { as_postgres find "$scratch/tap/$name/tmp_check/log" -name 'regress_log*' 2>/dev/null || true; } | while read -r log; do
         echo "-- end of ${log##*/}"
         as_postgres tail -n 30 "$log"
     done

@@ -95,8 +95,15 @@ copy_postgresql() {
 
 scratch_make() { in_scratch make --no-print-directory PG_CONFIG="$scratch_pg_config" "$@"; }
 
+# -Werror makes the compiler's warnings errors; this catches those of make and the linker too.
 compile_in_scratch() {
-    scratch_make -j"$JOBS" WERROR=1 && if has_files "$scratch"/src/src/testing/*.cpp; then scratch_make -j"$JOBS" WERROR=1 testing; fi
+    local log=$scratch/build.log
+    { scratch_make -j"$JOBS" WERROR=1 && compile_testing_module; } >"$log" 2>&1 || { cat "$log" && return 1; }
+    ! grep -F "warning: " "$log"
+}
+
+compile_testing_module() {
+    ! has_files "$scratch"/src/src/testing/*.cpp || scratch_make -j"$JOBS" WERROR=1 testing
 }
 
 install_in_scratch() {
