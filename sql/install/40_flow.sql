@@ -82,7 +82,7 @@ SELECT pg_catalog.pg_extension_config_dump('chronicle_data.node_task', '');
 SELECT pg_catalog.pg_extension_config_dump('chronicle_data.queue_seq', '');
 
 -- One row per node that is over; never updated. live_edges: the outgoing edges (as indexes into the definition's
--- edges) that were decided live. rows: the whole output as a typed relation (src/flow/relation.cpp).
+-- edges) that were decided live. The whole output as a typed relation lies in node_rows.
 CREATE TABLE chronicle_data.node_result (
     execution_id uuid NOT NULL,
     node_index int NOT NULL,
@@ -96,10 +96,19 @@ CREATE TABLE chronicle_data.node_result (
     output jsonb,
     output_truncated boolean NOT NULL DEFAULT false,
     columns jsonb,                             -- [{"name","type"}]: NULL when the node has no rows to hand on
-    rows bytea,
     CONSTRAINT node_result_pkey PRIMARY KEY (execution_id, node_index)
 );
 SELECT pg_catalog.pg_extension_config_dump('chronicle_data.node_result', '');
+
+-- A node's rows for its successors, encoded with the types' own text form (src/flow/rows.cpp), in chunks.
+CREATE TABLE chronicle_data.node_rows (
+    execution_id uuid NOT NULL,
+    node_index int NOT NULL,
+    chunk int NOT NULL,
+    rows bytea NOT NULL,
+    CONSTRAINT node_rows_pkey PRIMARY KEY (execution_id, node_index, chunk)
+);
+SELECT pg_catalog.pg_extension_config_dump('chronicle_data.node_rows', '');
 
 -- What console.log prints.
 CREATE TABLE chronicle_data.execution_log (

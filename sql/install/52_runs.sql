@@ -1,17 +1,18 @@
 -- Workflows, their runs and their nodes as they stand now.
 
--- The nodes and edges of each definition, in the spellings that create_workflow accepts. Internal: no grants.
+-- The nodes and edges of each definition, in the spellings that create_workflow accepts (a null is an absent key).
+-- Internal: no grants.
 CREATE VIEW chronicle_data.definition_node AS
 SELECT d.definition_id, (n.number - 1)::int AS node_index, n.node ->> 'id' AS node_id,
-       COALESCE(n.node ->> 'nodeType', n.node ->> 'node_type', n.node #>> '{data,nodeType}',
-                n.node #>> '{data,node_type}') AS node_type
+       COALESCE(n.node ->> 'node_type', n.node ->> 'nodeType', n.node #>> '{data,node_type}',
+                n.node #>> '{data,nodeType}', n.node ->> 'type') AS node_type
   FROM chronicle_data.workflow_version AS d
  CROSS JOIN LATERAL jsonb_array_elements(d.definition -> 'nodes') WITH ORDINALITY AS n (node, number);
 CREATE VIEW chronicle_data.definition_edge AS
 SELECT d.definition_id, COALESCE(g.edge ->> 'source', g.edge ->> 'from') AS source,
        COALESCE(g.edge ->> 'target', g.edge ->> 'to') AS target
   FROM chronicle_data.workflow_version AS d
- CROSS JOIN LATERAL jsonb_array_elements(d.definition -> 'edges') AS g (edge);
+ CROSS JOIN LATERAL jsonb_array_elements(NULLIF(d.definition -> 'edges', 'null')) AS g (edge);
 
 CREATE VIEW chronicle.workflow_versions WITH (security_barrier) AS
 SELECT d.workflow_id, d.version, d.definition ->> 'version' AS version_label, d.created_by, d.created_at, d.definition
@@ -26,9 +27,9 @@ GRANT SELECT ON chronicle.workflow_versions TO PUBLIC;
 CREATE VIEW chronicle.workflows WITH (security_barrier) AS
 SELECT w.workflow_id, w.version, d.definition ->> 'version' AS version_label,
        COALESCE(d.definition ->> 'name', w.workflow_id) AS name, d.definition ->> 'description' AS description,
-       ARRAY(SELECT jsonb_array_elements_text(COALESCE(d.definition -> 'tags', '[]'))) AS tags,
+       ARRAY(SELECT jsonb_array_elements_text(NULLIF(d.definition -> 'tags', 'null'))) AS tags,
        jsonb_array_length(d.definition -> 'nodes') AS nodes,
-       COALESCE(jsonb_array_length(d.definition -> 'edges'), 0) AS edges,
+       COALESCE(jsonb_array_length(NULLIF(d.definition -> 'edges', 'null')), 0) AS edges,
        w.enabled, w.owner,
        (SELECT count(*)
           FROM chronicle_data.execution AS e
@@ -54,6 +55,8 @@ COMMENT ON COLUMN chronicle.workflows.last_status IS 'status of the newest run; 
 COMMENT ON COLUMN chronicle.workflows.next_run_at IS 'when a schedule starts it next; NULL: no schedule does';
 GRANT SELECT ON chronicle.workflows TO PUBLIC;
 
+-- With the order inside the view, ORDER BY queued_at DESC LIMIT n works out the results of n runs only.
+CREATE INDEX execution_queued ON chronicle_data.execution (queued_at DESC);
 CREATE VIEW chronicle.executions WITH (security_barrier) AS
 SELECT e.execution_id, e.workflow_id, e.version AS workflow_version,
        COALESCE(d.definition ->> 'name', e.workflow_id) AS workflow_name,
@@ -74,9 +77,10 @@ SELECT e.execution_id, e.workflow_id, e.version AS workflow_version,
        e.error, e.failed_node, e.parent_execution_id, e.started_by, e.priority, e.idempotency_key, e.metadata
   FROM chronicle_data.execution AS e
   LEFT JOIN chronicle_data.workflow_version AS d ON d.definition_id = e.definition_id
- WHERE chronicle_data.sees_execution(e.owner, e.started_by);
+ WHERE chronicle_data.sees_execution(e.owner, e.started_by)
+ ORDER BY e.queued_at DESC;
 COMMENT ON VIEW chronicle.executions IS
-'One row per run that the reader owns, started, or sees as an admin. No order of its own: ORDER BY queued_at DESC.';
+'One row per run that the reader owns, started, or sees as an admin; newest first.';
 COMMENT ON COLUMN chronicle.executions.workflow_version IS 'the version that the run started with, and keeps';
 COMMENT ON COLUMN chronicle.executions.status IS 'pending, running, waiting, paused, completed, failed or cancelled';
 COMMENT ON COLUMN chronicle.executions.started_at IS 'NULL: still pending';
@@ -91,30 +95,36 @@ COMMENT ON COLUMN chronicle.executions.priority IS 'higher runs first';
 GRANT SELECT ON chronicle.executions TO PUBLIC;
 
 -- All nodes of the run's definition. A node without a result is pending or in the queue while the run lives, and was
--- cancelled when it is over. failures: the last error of each node, gathered once per run.
+-- cancelled when it is over. OFFSET 0 keeps the planner at one run at a time: it would hash all results of all runs for
+-- the runs of one workflow.
 CREATE VIEW chronicle.node_executions WITH (security_barrier) AS
-SELECT e.execution_id, e.workflow_id, n.node_id, n.node_type, s.status,
-       COALESCE(r.attempts, t.attempt, 0) AS attempts,
-       COALESCE(r.started_at, t.started_at) AS started_at,
-       COALESCE(r.ended_at, e.ended_at) AS ended_at,
-       chronicle_data.ms_between(r.started_at, r.ended_at) AS duration_ms,
-       r.records_processed, r.output, COALESCE(r.output_truncated, false) AS output_truncated,
-       CASE WHEN s.status IN ('failed', 'retrying') THEN f.failures #>> ARRAY[n.node_id, 'error'] END AS error,
-       CASE WHEN s.status IN ('failed', 'retrying') THEN f.failures #>> ARRAY[n.node_id, 'sqlstate'] END AS sqlstate
+SELECT e.execution_id, e.workflow_id, n.node_id, n.node_type, n.status, n.attempts, n.started_at,
+       COALESCE(n.ended_at, e.ended_at) AS ended_at,
+       chronicle_data.ms_between(n.started_at, n.ended_at) AS duration_ms,
+       n.records_processed, n.output, n.output_truncated,
+       CASE WHEN n.status IN ('failed', 'retrying') THEN n.failure ->> 'error' END AS error,
+       CASE WHEN n.status IN ('failed', 'retrying') THEN n.failure ->> 'sqlstate' END AS sqlstate
   FROM chronicle_data.execution AS e
-  LEFT JOIN LATERAL (
-       SELECT jsonb_object_agg(v.node_id, v.data ORDER BY v.version) AS failures
-         FROM chronicle_data.workflow_event AS v
-        WHERE v.execution_id = e.execution_id AND v.type = 'NodeExecutionFailed' AND v.node_id IS NOT NULL) AS f ON true
-  JOIN chronicle_data.definition_node AS n ON n.definition_id = e.definition_id
-  LEFT JOIN chronicle_data.node_result AS r ON r.execution_id = e.execution_id AND r.node_index = n.node_index
-  LEFT JOIN chronicle_data.node_task AS t ON t.execution_id = e.execution_id AND t.node_index = n.node_index
  CROSS JOIN LATERAL (
-       SELECT COALESCE(r.status, CASE WHEN e.ended_at IS NOT NULL THEN 'cancelled' ELSE COALESCE(t.state, 'pending') END)
-                  AS status) AS s
- WHERE chronicle_data.sees_execution(e.owner, e.started_by);
+       SELECT n.node_index, n.node_id, n.node_type,
+              COALESCE(r.status, CASE WHEN e.ended_at IS NOT NULL THEN 'cancelled' ELSE COALESCE(t.state, 'pending') END)
+                  AS status,
+              COALESCE(r.attempts, t.attempt, 0) AS attempts,
+              COALESCE(r.started_at, t.started_at) AS started_at, r.ended_at,
+              r.records_processed, r.output, COALESCE(r.output_truncated, false) AS output_truncated,
+              f.last_failures -> n.node_id AS failure
+         FROM chronicle_data.definition_node AS n
+        CROSS JOIN (SELECT jsonb_object_agg(v.node_id, v.data ORDER BY v.version) AS last_failures
+                      FROM chronicle_data.workflow_event AS v
+                     WHERE v.execution_id = e.execution_id AND v.type = 'NodeExecutionFailed') AS f
+         LEFT JOIN chronicle_data.node_result AS r ON r.execution_id = e.execution_id AND r.node_index = n.node_index
+         LEFT JOIN chronicle_data.node_task AS t ON t.execution_id = e.execution_id AND t.node_index = n.node_index
+        WHERE n.definition_id = e.definition_id
+       OFFSET 0) AS n
+ WHERE chronicle_data.sees_execution(e.owner, e.started_by)
+ ORDER BY e.queued_at DESC, e.execution_id, n.node_index;
 COMMENT ON VIEW chronicle.node_executions IS
-'One row per node of each run, also of nodes that have not run. No order of its own: ORDER BY started_at.';
+'One row per node of each run, also of nodes that have not run; newest run first, nodes in the order of the definition.';
 COMMENT ON COLUMN chronicle.node_executions.status IS
 'pending, ready, running, waiting, retrying, completed, failed, skipped, cancelled or compensated';
 COMMENT ON COLUMN chronicle.node_executions.attempts IS 'tries so far, the running one included';

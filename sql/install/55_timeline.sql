@@ -60,7 +60,7 @@ SELECT e.workflow_id, e.execution_id, a.node_id, a.node_type, a.attempt, a.statu
                     WHEN m.skipped_at IS NOT NULL THEN 'skipped' END AS outcome
           FROM moment AS m
          WHERE m.started_at IS NOT NULL OR m.skipped_at IS NOT NULL
-    ), latest AS (
+    ), latest AS MATERIALIZED (
         SELECT jsonb_object_agg(g.target, a.node_id ORDER BY a.ended_at, a.last_version) AS predecessor
           FROM chronicle_data.definition_edge AS g
           JOIN attempt AS a ON a.node_id = g.source

@@ -7,6 +7,7 @@ extern "C" {
 #include "access/genam.h"
 #include "catalog/pg_database.h"
 #include "executor/executor.h"
+#include "parser/parse_type.h"
 #include "postmaster/bgworker.h"
 #include "storage/proc.h"
 #include "utils/acl.h"
@@ -45,6 +46,21 @@ inline void insert_index_tuples(ResultRelInfo *relation, TupleTableSlot *slot, E
     ExecInsertIndexTuples(relation, slot, estate, false, false, nullptr, NIL, false);
 #else
     ExecInsertIndexTuples(relation, slot, estate, false, false, nullptr, NIL);
+#endif
+}
+
+/// Tokens of core_yylex (the numbers that bison gives gram.y's first %token lines; gram.h is not installed).
+/// IDENT UIDENT FCONST SCONST USCONST BCONST XCONST Op ICONST PARAM TYPECAST DOT_DOT COLON_EQUALS EQUALS_GREATER
+/// LESS_EQUALS GREATER_EQUALS NOT_EQUALS, then the keywords.
+inline constexpr int token_identifier = 258;
+inline constexpr int last_value_token = 274;
+
+/// A type name with its modifier; raises 42704 when there is no such type.
+inline void parse_type(const char *text, Oid *type, int32 *modifier) {
+#if PG_VERSION_NUM >= 160000
+    (void)parseTypeString(text, type, modifier, nullptr);
+#else
+    parseTypeString(text, type, modifier, false);
 #endif
 }
 

@@ -1,0 +1,193 @@
+// create_workflow, validate_workflow, and the cache of parsed definitions.
+#include "flow/definition.hpp"
+
+#include "pg/lock.hpp"
+#include "settings.hpp"
+#include "sqlstates.hpp"
+#include "store/catalog.hpp"
+
+extern "C" {
+#include "access/htup_details.h"
+#include "funcapi.h"
+#include "utils/tuplestore.h"
+}
+
+namespace chronicle::flow {
+
+namespace {
+
+constexpr size_t cache_limit = 200;
+std::unordered_map<int64, std::shared_ptr<const StoredDefinition>> *cache = nullptr;
+uint64 cache_generation = 0;
+
+core::Parsed parse(const std::string &text) {
+    core::Result<core::json> document = core::parse_json(text);
+    if (!document)
+        return {std::nullopt, {{"$", document.problem}}};
+    return core::parse_definition(*document);
+}
+
+[[noreturn]] void raise_faults(const std::vector<core::Fault> &faults) {
+    core::json detail = core::json::array();
+    for (const core::Fault &fault : faults)
+        detail.push_back({{"path", fault.path}, {"problem", fault.problem}});
+    std::string first = faults.front().path + ": " + faults.front().problem;
+    pg::raise(invalid_workflow, {.message = faults.size() == 1 ? "invalid workflow: " + first
+                                                               : "invalid workflow: " + std::to_string(faults.size()) +
+                                                                     " faults, the first at " + first,
+                                 .detail = detail.dump(),
+                                 .hint = "SELECT * FROM chronicle.validate_workflow(…) lists them."});
+}
+
+[[noreturn]] void not_built(const std::string &what) {
+    pg::raise(ERRCODE_FEATURE_NOT_SUPPORTED, {.message = "workflow uses " + what + ", which this version does not run yet"});
+}
+
+// What the contract has and this version does not run is refused, not ignored.
+void refuse_what_is_not_built(const core::Definition &graph) {
+    if (graph.timeout_ms && *graph.timeout_ms > 0)
+        not_built("a timeout for the whole run");
+    if (!graph.concurrency.is_null())
+        not_built("\"concurrency\"");
+    if (graph.metadata.contains("schedule") && graph.metadata["schedule"].value("enabled", false))
+        not_built("\"metadata.schedule\"");
+    for (const core::Node &node : graph.nodes) {
+        if (node.on_failure == core::OnFailure::compensate || node.compensate)
+            not_built("\"compensate\" (node " + node.id + ")");
+        if (node.join == core::Join::any)
+            not_built("\"join\": \"any\" (node " + node.id + ")");
+    }
+}
+
+std::string current_user() {
+    return std::string(pg::call([]() noexcept { return GetUserNameFromId(GetUserId(), false); }));
+}
+
+struct Current {
+    bool exists = false;
+    int version = 0;
+    std::string owner, content;
+};
+
+Current find_current(const std::string &id) {
+    static constexpr Oid types[] = {TEXTOID};
+    static pg::Statement find{"SELECT w.version, w.owner, v.content FROM chronicle_data.workflow w "
+                              "JOIN chronicle_data.workflow_version v USING (workflow_id, version) WHERE w.workflow_id = $1",
+                              types};
+    pg::Values values;
+    pg::Rows rows = find.run(values.text(id));
+    if (rows.empty())
+        return {};
+    return {true, rows[0].int4(1), rows[0].text(2), rows[0].jsonb(3)};
+}
+
+void insert_version(const std::string &id, int version, const std::string &document, const std::string &content,
+                    const std::string &search_path, const std::string &user) {
+    static constexpr Oid version_types[] = {TEXTOID, INT4OID, JSONBOID, JSONBOID, TEXTOID, TEXTOID};
+    static pg::Statement insert{
+        "INSERT INTO chronicle_data.workflow_version (definition_id, workflow_id, version, definition, content, "
+        "search_path, created_by) VALUES (nextval('chronicle_data.definition_id_seq'), $1, $2, $3, $4, $5, $6)",
+        version_types};
+    static constexpr Oid workflow_types[] = {TEXTOID, INT4OID, TEXTOID};
+    static pg::Statement upsert{"INSERT INTO chronicle_data.workflow (workflow_id, version, owner) VALUES ($1, $2, $3) "
+                                "ON CONFLICT (workflow_id) DO UPDATE SET version = excluded.version",
+                                workflow_types};
+    pg::Values of_version;
+    insert.run(of_version.text(id).int4(version).jsonb(document).jsonb(content).text(search_path).text(user));
+    pg::Values of_workflow;
+    upsert.run(of_workflow.text(id).int4(version).text(user));
+}
+
+// The lock makes two creators of one id follow each other; the second sees the first one's version.
+int store(const core::Definition &graph, const std::string &document) {
+    std::string user = current_user();
+    std::string search_path = GetConfigOption("search_path", false, false);
+    std::string content = core::write_json(core::content_of(*core::parse_json(document).value));
+    pg::lock(pg::LockKind::workflow, pg::lock_key(graph.id));
+    bool may_replace = true;
+    Current current;
+    {
+        access::EngineScope engine;
+        current = find_current(graph.id);
+    }
+    if (current.exists)
+        may_replace = access::may_act_for(current.owner);
+    if (!may_replace)
+        pg::raise(ERRCODE_INSUFFICIENT_PRIVILEGE,
+                  {.message = "workflow \"" + graph.id + "\" belongs to another role",
+                   .hint = "Choose another id, or become a member of its owner's role."});
+    access::EngineScope engine;
+    std::string stored_form = pg::jsonb_to_string(pg::make_jsonb(content)); // as jsonb writes it: comparable
+    if (current.exists && current.content == stored_form)
+        return current.version;
+    insert_version(graph.id, current.version + 1, document, content, search_path, current.exists ? current.owner : user);
+    return current.version + 1;
+}
+
+std::shared_ptr<const StoredDefinition> load(int64 definition_id) {
+    static constexpr Oid types[] = {INT8OID};
+    static pg::Statement find{"SELECT workflow_id, version, search_path, definition FROM chronicle_data.workflow_version "
+                              "WHERE definition_id = $1",
+                              types};
+    access::EngineScope engine;
+    pg::Values values;
+    pg::Rows rows = find.run(values.int8(definition_id));
+    if (rows.empty())
+        pg::raise(ERRCODE_UNDEFINED_OBJECT, {.message = "the workflow's definition is not there any more"});
+    core::Parsed parsed = parse(rows[0].jsonb(4));
+    if (!parsed.definition)
+        raise_faults(parsed.faults); // stored by another version of chronicle, which took it
+    return std::make_shared<const StoredDefinition>(StoredDefinition{definition_id, rows[0].text(1), rows[0].int4(2),
+                                                               rows[0].text(3), std::move(*parsed.definition)});
+}
+
+} // namespace
+
+std::shared_ptr<const StoredDefinition> stored_definition(int64 definition_id) {
+    uint64 generation = store::catalog().generation;
+    if (!cache)
+        cache = new std::unordered_map<int64, std::shared_ptr<const StoredDefinition>>();
+    if (cache_generation != generation || cache->size() > cache_limit)
+        cache->clear();
+    cache_generation = generation;
+    auto found = cache->find(definition_id);
+    if (found == cache->end())
+        found = cache->emplace(definition_id, load(definition_id)).first;
+    return found->second;
+}
+
+CHRONICLE_FUNCTION(chronicle_create_workflow) {
+    pg::Arguments arguments(fcinfo);
+    if (arguments.null(0))
+        pg::raise(ERRCODE_NULL_VALUE_NOT_ALLOWED, {.message = "argument \"definition\" must not be NULL"});
+    access::require(access::Level::operator_, "create workflows");
+    std::string document = pg::jsonb_to_string(arguments.datum(0));
+    core::Parsed parsed = parse(document);
+    if (!parsed.definition)
+        raise_faults(parsed.faults);
+    refuse_what_is_not_built(*parsed.definition);
+    int version = store(*parsed.definition, document);
+    pg::call([&]() noexcept { InitMaterializedSRF(fcinfo, 0); });
+    ReturnSetInfo *result = reinterpret_cast<ReturnSetInfo *>(fcinfo->resultinfo);
+    Datum values[] = {pg::make_text(parsed.definition->id), Int32GetDatum(version)};
+    bool nulls[] = {false, false};
+    pg::call([&]() noexcept { tuplestore_putvalues(result->setResult, result->setDesc, values, nulls); });
+    PG_RETURN_NULL();
+}
+
+CHRONICLE_FUNCTION(chronicle_validate_workflow) {
+    pg::Arguments arguments(fcinfo);
+    if (arguments.null(0))
+        pg::raise(ERRCODE_NULL_VALUE_NOT_ALLOWED, {.message = "argument \"definition\" must not be NULL"});
+    core::Parsed parsed = parse(pg::jsonb_to_string(arguments.datum(0)));
+    pg::call([&]() noexcept { InitMaterializedSRF(fcinfo, 0); });
+    ReturnSetInfo *result = reinterpret_cast<ReturnSetInfo *>(fcinfo->resultinfo);
+    for (const core::Fault &fault : parsed.faults) {
+        Datum values[] = {pg::make_text(fault.path), pg::make_text(fault.problem)};
+        bool nulls[] = {false, false};
+        pg::call([&]() noexcept { tuplestore_putvalues(result->setResult, result->setDesc, values, nulls); });
+    }
+    PG_RETURN_NULL();
+}
+
+} // namespace chronicle::flow

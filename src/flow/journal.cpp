@@ -1,0 +1,66 @@
+#include "flow/journal.hpp"
+
+#include "pg/lock.hpp"
+#include "pg/relation.hpp"
+#include "store/catalog.hpp"
+#include "store/order.hpp"
+
+extern "C" {
+#include "access/stratnum.h"
+#include "common/hashfn.h"
+#include "utils/fmgroids.h"
+}
+
+namespace chronicle::flow {
+
+namespace {
+
+uint64 key_of(const pg::Uuid &execution) {
+    return hash_bytes_extended(execution.data(), static_cast<int>(execution.size()), 0);
+}
+
+int64 last_version(const pg::Uuid &execution) {
+    const store::Catalog &c = store::catalog();
+    pg::IndexReader reader(c.workflow_event, c.workflow_event_execution_version_key, SnapshotSelf);
+    reader.key(1, BTEqualStrategyNumber, F_UUID_EQ, pg::make_uuid(execution));
+    if (!reader.next(true))
+        return 0;
+    bool is_null;
+    return DatumGetInt64(reader.column(3, &is_null));
+}
+
+} // namespace
+
+void lock_execution(const pg::Uuid &execution) { pg::lock(pg::LockKind::execution, key_of(execution)); }
+bool try_lock_execution(const pg::Uuid &execution) { return pg::try_lock(pg::LockKind::execution, key_of(execution)); }
+
+void write_events(const pg::Uuid &execution, const std::string &actor, const std::vector<Event> &events) {
+    if (events.empty())
+        return;
+    int64 version = last_version(execution);
+    pg::TableWriter writer(store::catalog().workflow_event);
+    Datum id = pg::make_uuid(execution), actor_text = pg::make_text(actor);
+    size_t written = 0;
+    while (written < events.size()) {
+        int count = static_cast<int>(std::min<size_t>(events.size() - written, store::order::max_allocation));
+        store::order::Allocation allocated = store::order::allocate(count);
+        for (int i = 0; i < count; i++, written++) {
+            const Event &event = events[written];
+            Datum values[] = {Int64GetDatum(allocated.first + i),
+                              id,
+                              Int64GetDatum(++version),
+                              TimestampTzGetDatum(event.at),
+                              Int64GetDatum(allocated.floor),
+                              pg::make_uuid(pg::new_uuid()),
+                              pg::make_text(event.type),
+                              actor_text,
+                              event.node_id ? pg::make_text(*event.node_id) : Datum(0),
+                              pg::make_jsonb(core::write_json(event.data))};
+            bool nulls[std::size(values)] = {};
+            nulls[8] = !event.node_id;
+            writer.insert(values, nulls);
+        }
+    }
+}
+
+} // namespace chronicle::flow

@@ -1,0 +1,25 @@
+// The events of a run: stream workflow-<workflow>/<execution>, in chronicle_data.workflow_event.
+#pragma once
+
+#include "core/json.hpp"
+
+#include "pg/datum.hpp"
+
+namespace chronicle::flow {
+
+/// One event to be written. `at` is when it happened; position and version are given when it is written.
+struct Event {
+    std::string type;
+    std::optional<std::string> node_id;
+    core::json data;
+    TimestampTz at;
+};
+
+/// Takes the run's lock until the end of the transaction. First in the lock order; see README.md.
+void lock_execution(const pg::Uuid &execution);
+bool try_lock_execution(const pg::Uuid &execution);
+
+/// Appends events to the run's stream. The caller holds its lock. `actor` is the workflow's owner, or who called.
+void write_events(const pg::Uuid &execution, const std::string &actor, const std::vector<Event> &events);
+
+} // namespace chronicle::flow
