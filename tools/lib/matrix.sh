@@ -5,7 +5,7 @@ matrix_releases=(bookworm trixie forky) # PostgreSQL 15, 17 and 18
 matrix_parts=(regress isolation tap)
 matrix_at_once=2
 
-host_release() { (. /etc/os-release && [ "$ID" = debian ] && echo "${VERSION_CODENAME:-}"); }
+host_release() { (. /etc/os-release && [ "$ID" != debian ] || echo "${VERSION_CODENAME:-}"); }
 
 # The same tools/check, in a copy of the tree inside the chroot, where it installs what it needs.
 check_in_chroot() {
@@ -42,42 +42,55 @@ add_result() {
     fi
 }
 
-matrix_clean_up() {
-    local job
+# However it ends, the last line is the result.
+finish_matrix() {
+    local status=$? job
+    set +e
     for job in $(jobs -p); do end_job "$job"; done
-    rm -rf "$logs" "$chroot_cache"/*/var/tmp/chronicle-tree.$$
+    [ -z "$logs" ] || rm -rf "$logs" "$chroot_cache"/*/var/tmp/chronicle-tree.$$
+    [ "$complete" = yes ] || fail "tools/check --matrix stopped early (status $status)"
+    summary
+    exit $((failed > 0))
+}
+
+wanted_releases() {
+    local release
+    for release in "${matrix_releases[@]}"; do
+        if [ "${1:-}" = --without-host ]; then
+            [ "$release" = "$(host_release)" ] || echo "$release"
+        elif [ $# -eq 0 ] || [[ " $* " == *" $release "* ]]; then
+            echo "$release"
+        fi
+    done
 }
 
 run_matrix() {
-    local release host releases=()
+    local release releases ready=()
     [ "$EUID" -eq 0 ] || {
         authorize
-       exec sudo --preserve-env=CHRONICLE_CACHE,CHRONICLE_JOBS,CHRONICLE_KEEP,http_proxy,https_proxy \
+        exec sudo --preserve-env=CHRONICLE_CACHE,CHRONICLE_JOBS,CHRONICLE_KEEP,http_proxy,https_proxy \
             "$ROOT/tools/check" --matrix "$@"
     }
-    host=$(host_release) || true
-    for release in "${matrix_releases[@]}"; do
-        if [ "${1:-}" = --without-host ]; then
-            [ "$release" = "$host" ] || releases+=("$release")
-        elif [ $# -eq 0 ] || [[ " $* " == *" $release "* ]]; then
-            releases+=("$release")
-        fi
-    done
-    [ ${#releases[@]} -gt 0 ] || die "--matrix knows the releases ${matrix_releases[*]}"
+    releases=$(wanted_releases "$@")
+    [ -n "$releases" ] || die "--matrix knows the releases ${matrix_releases[*]}"
+    logs="" complete=no
+    trap finish_matrix EXIT
+    trap 'exit 130' INT TERM HUP
 
     need_packages debootstrap
     logs=$(mktemp -d)
-    trap matrix_clean_up EXIT
-    trap 'exit 130' INT TERM HUP
-    for release in "${releases[@]}"; do
-        [ "$release" = "$host" ] || ensure_chroot "$release"
+    for release in $releases; do
+        if [ "$release" = "$(host_release)" ] || ensure_chroot "$release"; then
+            ready+=("$release")
+        else
+            fail "$release: no chroot"
+        fi
     done
-    for release in "${releases[@]}"; do
+    for release in "${ready[@]}"; do
         while [ "$(jobs -rp | wc -l)" -ge "$matrix_at_once" ]; do wait -n || true; done
         { check_release "$release" 2>&1 </dev/null | tee "$logs/$release" | sed -u "s/^/[$release] /"; } &
     done
     wait || true
-    for release in "${releases[@]}"; do add_result "$release" "$logs/$release"; done
-    summary
-    [ "$failed" -eq 0 ]
+    for release in "${ready[@]}"; do add_result "$release" "$logs/$release"; done
+    complete=yes
 }
