@@ -8,13 +8,13 @@ namespace chronicle::core {
 
 /// When and how often a node is tried again.
 struct RetryPolicy {
-    int max_attempts = 1;            ///< total attempts, the first included
-    bool max_attempts_set = false;   ///< false: the setting default_retry_attempts decides
+    int max_attempts = 1; ///< total attempts, the first included
+    bool max_attempts_set = false; ///< false: the setting default_retry_attempts decides
     double initial_interval_ms = 1000;
-    double backoff = 2;              ///< factor from one interval to the next, >= 1
+    double backoff = 2; ///< factor from one interval to the next, >= 1
     double max_interval_ms = 60000;
-    double jitter = 0.1;             ///< share of the interval that chance may take away, 0 … 1
-    std::vector<std::string> non_retryable;  ///< SQLSTATEs, or their two-character classes
+    double jitter = 0.1; ///< share of the interval that chance may take away, 0 … 1
+    std::vector<std::string> non_retryable; ///< SQLSTATEs, or their two-character classes
 };
 
 /// The wait before the next attempt: min(max, initial * backoff^(attempt - 1)), shortened by up to
@@ -27,4 +27,4 @@ double delay(const RetryPolicy &policy, int attempt, double random);
 /// Whether the policy lets an error be retried: neither its SQLSTATE nor its class is listed.
 bool is_retryable(const RetryPolicy &policy, std::string_view sqlstate);
 
-}  // namespace chronicle::core
+} // namespace chronicle::core

@@ -7,13 +7,12 @@ namespace chronicle::core {
 
 namespace {
 
-constexpr std::size_t max_columns = 1600;    // PostgreSQL's MaxHeapAttributeNumber
+constexpr std::size_t max_columns = 1600; // PostgreSQL's MaxHeapAttributeNumber
 
 // The type that holds both; empty: nothing but nulls so far.
 using Seen = std::optional<ColumnType>;
 
-Seen type_of(const json &value)
-{
+Seen type_of(const json &value) {
     if (value.is_null())
         return std::nullopt;
     if (value.is_boolean())
@@ -25,12 +24,9 @@ Seen type_of(const json &value)
     return is_number(value) ? ColumnType::numeric : ColumnType::jsonb;
 }
 
-void widen(Seen &seen, const json &value)
-{
+void widen(Seen &seen, const json &value) {
     const Seen type = type_of(value);
-    const auto numeric = [](Seen t) {
-        return t == ColumnType::bigint || t == ColumnType::numeric;
-    };
+    const auto numeric = [](Seen t) { return t == ColumnType::bigint || t == ColumnType::numeric; };
     if (!type || type == seen)
         return;
     if (!seen)
@@ -39,8 +35,7 @@ void widen(Seen &seen, const json &value)
         seen = numeric(seen) && numeric(type) ? ColumnType::numeric : ColumnType::jsonb;
 }
 
-Result<Columns> object_columns(const json &array)
-{
+Result<Columns> object_columns(const json &array) {
     std::map<std::string_view, Seen> seen;
     for (const json &element : array)
         if (element.is_object())
@@ -48,20 +43,17 @@ Result<Columns> object_columns(const json &array)
                 widen(seen[key], value);
     if (seen.size() > max_columns)
         return problem<Columns>("the objects have " + std::to_string(seen.size()) +
-                                " different keys; a relation has at most " +
-                                std::to_string(max_columns) + " columns");
+                                " different keys; a relation has at most " + std::to_string(max_columns) + " columns");
     Columns result{.objects = true, .columns = {}};
     for (const auto &[key, type] : seen) {
         if (key.empty() || key.size() > max_column_name)
-            return problem<Columns>("the key \"" + std::string(key) +
-                                    "\" is no column name; it has 1 to 63 bytes");
+            return problem<Columns>("the key \"" + std::string(key) + "\" is no column name; it has 1 to 63 bytes");
         result.columns.push_back({std::string(key), type.value_or(ColumnType::text)});
     }
     return ok(std::move(result));
 }
 
-Columns value_column(const json &array, bool mixed)
-{
+Columns value_column(const json &array, bool mixed) {
     Seen seen;
     for (const json &element : array)
         widen(seen, element);
@@ -69,22 +61,25 @@ Columns value_column(const json &array, bool mixed)
     return {.objects = false, .columns = {{"value", type}}};
 }
 
-}  // namespace
+} // namespace
 
-std::string_view type_name(ColumnType type)
-{
+std::string_view type_name(ColumnType type) {
     switch (type) {
-        case ColumnType::bigint: return "bigint";
-        case ColumnType::numeric: return "numeric";
-        case ColumnType::boolean: return "boolean";
-        case ColumnType::text: return "text";
-        case ColumnType::jsonb: return "jsonb";
+    case ColumnType::bigint:
+        return "bigint";
+    case ColumnType::numeric:
+        return "numeric";
+    case ColumnType::boolean:
+        return "boolean";
+    case ColumnType::text:
+        return "text";
+    case ColumnType::jsonb:
+        return "jsonb";
     }
     return {};
 }
 
-Result<Columns> infer_columns(const json &array)
-{
+Result<Columns> infer_columns(const json &array) {
     if (!array.is_array())
         return problem<Columns>("must be an array");
     bool any_key = false, any_object = false, any_other = false;
@@ -98,9 +93,7 @@ Result<Columns> infer_columns(const json &array)
     return ok(value_column(array, any_object && any_other));
 }
 
-std::optional<std::string> cell_text(const Columns &columns, const json &element,
-                                     std::size_t column)
-{
+std::optional<std::string> cell_text(const Columns &columns, const json &element, std::size_t column) {
     const Column &wanted = columns.columns.at(column);
     const json *value = &element;
     if (columns.objects) {
@@ -112,13 +105,17 @@ std::optional<std::string> cell_text(const Columns &columns, const json &element
     if (value->is_null())
         return std::nullopt;
     switch (wanted.type) {
-        case ColumnType::bigint:
-        case ColumnType::numeric: return number_text(*value);
-        case ColumnType::boolean: return value->get<bool>() ? "true" : "false";
-        case ColumnType::text: return value->get<std::string>();
-        case ColumnType::jsonb: return write_json(*value);
+    case ColumnType::bigint:
+    case ColumnType::numeric:
+        return number_text(*value);
+    case ColumnType::boolean:
+        return value->get<bool>() ? "true" : "false";
+    case ColumnType::text:
+        return value->get<std::string>();
+    case ColumnType::jsonb:
+        return write_json(*value);
     }
     return std::nullopt;
 }
 
-}  // namespace chronicle::core
+} // namespace chronicle::core

@@ -13,7 +13,7 @@
 
 namespace chronicle::core {
 
-inline constexpr std::size_t max_column_name = 63;  ///< bytes: PostgreSQL's NAMEDATALEN - 1
+inline constexpr std::size_t max_column_name = 63; ///< bytes: PostgreSQL's NAMEDATALEN - 1
 
 enum class ColumnType : std::uint8_t { bigint, numeric, boolean, text, jsonb };
 
@@ -28,7 +28,7 @@ struct Column {
 };
 
 struct Columns {
-    bool objects = false;  ///< the elements are objects with one column per key; else column "value"
+    bool objects = false; ///< the elements are objects with one column per key; else column "value"
     std::vector<Column> columns;
 };
 
@@ -45,4 +45,4 @@ Result<Columns> infer_columns(const json &array);
 /// \param column  index into columns.columns
 std::optional<std::string> cell_text(const Columns &columns, const json &element, std::size_t column);
 
-}  // namespace chronicle::core
+} // namespace chronicle::core

@@ -19,11 +19,10 @@ Result<json> coerce(const ConfigField &field, const json &value);
 /// Checks a config and returns it with canonical keys and coerced values; null values count as
 /// missing. Every fault is appended with its path.
 /// \param path the JSON path of the config
-json check_config(const NodeType &type, const json &config, std::string_view path,
-                  std::vector<Fault> &faults);
+json check_config(const NodeType &type, const json &config, std::string_view path, std::vector<Fault> &faults);
 
 /// The value of a field in a config that check_config returned: as given, else its default, else
 /// null. \param field the field's name or alias. Throws std::logic_error for an unknown field.
 json config_value(const NodeType &type, const json &config, std::string_view field);
 
-}  // namespace chronicle::core
+} // namespace chronicle::core

@@ -12,22 +12,22 @@ namespace {
 // The keys that React-Flow and its like write for the picture alone.
 constexpr std::string_view document_layout[] = {"viewport", "position", "zoom"};
 
-constexpr std::string_view node_layout[] = {
-    "position", "positionAbsolute", "width",      "height",         "selected",
-    "dragging", "zIndex",           "style",      "className",      "measured",
-    "resizing", "sourcePosition",   "targetPosition", "dragHandle", "expandParent",
-    "extent",   "hidden",           "selectable", "draggable",      "connectable",
-    "deletable", "focusable",       "initialWidth", "initialHeight", "handles"};
+constexpr std::string_view node_layout[] = {"position",       "positionAbsolute", "width",        "height",
+                                            "selected",       "dragging",         "zIndex",       "style",
+                                            "className",      "measured",         "resizing",     "sourcePosition",
+                                            "targetPosition", "dragHandle",       "expandParent", "extent",
+                                            "hidden",         "selectable",       "draggable",    "connectable",
+                                            "deletable",      "focusable",        "initialWidth", "initialHeight",
+                                            "handles"};
 
 constexpr std::string_view edge_layout[] = {
-    "type",         "style",       "className",   "selected",     "animated",
-    "zIndex",       "hidden",      "selectable",  "deletable",    "focusable",
-    "sourceHandle", "targetHandle", "markerStart", "markerEnd",   "labelStyle",
-    "labelBgStyle", "labelBgPadding", "labelBgBorderRadius", "labelShowBg", "pathOptions",
-    "interactionWidth", "sourceX", "sourceY",     "targetX",      "targetY"};
+    "type",        "style",       "className",        "selected",     "animated",       "zIndex",
+    "hidden",      "selectable",  "deletable",        "focusable",    "sourceHandle",   "targetHandle",
+    "markerStart", "markerEnd",   "labelStyle",       "labelBgStyle", "labelBgPadding", "labelBgBorderRadius",
+    "labelShowBg", "pathOptions", "interactionWidth", "sourceX",      "sourceY",        "targetX",
+    "targetY"};
 
-void erase_keys(json &object, std::span<const std::string_view> keys)
-{
+void erase_keys(json &object, std::span<const std::string_view> keys) {
     if (!object.is_object())
         return;
     for (const std::string_view key : keys) {
@@ -36,17 +36,15 @@ void erase_keys(json &object, std::span<const std::string_view> keys)
     }
 }
 
-void erase_keys_of_each(json &document, const char *list, std::span<const std::string_view> keys)
-{
+void erase_keys_of_each(json &document, const char *list, std::span<const std::string_view> keys) {
     if (const auto found = document.find(list); found != document.end() && found->is_array())
         for (json &entry : *found)
             erase_keys(entry, keys);
 }
 
-}  // namespace
+} // namespace
 
-json content_of(const json &document)
-{
+json content_of(const json &document) {
     if (!document.is_object())
         return document;
     json content = document;
@@ -56,4 +54,4 @@ json content_of(const json &document)
     return content;
 }
 
-}  // namespace chronicle::core
+} // namespace chronicle::core

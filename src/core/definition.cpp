@@ -24,35 +24,27 @@ bool is_letter(char c) { return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z')
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 // [A-Za-z0-9_.-]{1,200}
-bool is_workflow_id(std::string_view id)
-{
+bool is_workflow_id(std::string_view id) {
     return !id.empty() && id.size() <= 200 && std::all_of(id.begin(), id.end(), [](char c) {
         return is_letter(c) || is_digit(c) || c == '_' || c == '.' || c == '-';
     });
 }
 
 // [A-Za-z_][A-Za-z0-9_-]{0,62}
-bool is_node_id(std::string_view id)
-{
+bool is_node_id(std::string_view id) {
     return !id.empty() && id.size() <= 63 && !is_digit(id.front()) && id.front() != '-' &&
-           std::all_of(id.begin(), id.end(), [](char c) {
-               return is_letter(c) || is_digit(c) || c == '_' || c == '-';
-           });
+           std::all_of(id.begin(), id.end(),
+                       [](char c) { return is_letter(c) || is_digit(c) || c == '_' || c == '-'; });
 }
 
 // A whole SQLSTATE, or its class.
-bool is_sqlstate(std::string_view code)
-{
+bool is_sqlstate(std::string_view code) {
     return (code.size() == 5 || code.size() == 2) &&
-           std::all_of(code.begin(), code.end(),
-                       [](char c) { return is_digit(c) || (c >= 'A' && c <= 'Z'); });
+           std::all_of(code.begin(), code.end(), [](char c) { return is_digit(c) || (c >= 'A' && c <= 'Z'); });
 }
 
 // 0 means "none", as for PostgreSQL's own timeouts.
-std::optional<double> timeout_of(std::optional<double> ms)
-{
-    return ms && *ms > 0 ? ms : std::nullopt;
-}
+std::optional<double> timeout_of(std::optional<double> ms) { return ms && *ms > 0 ? ms : std::nullopt; }
 
 class Parser {
 public:
@@ -79,19 +71,17 @@ private:
 
     Definition definition_;
     std::vector<Fault> faults_;
-    std::vector<std::optional<Role>> declared_roles_;  // per node: its `type`, where that is a role
-    std::vector<std::size_t> edge_positions_;          // per edge: its place in the document
-    std::unordered_set<std::uint64_t> connections_;    // source and target of every edge
+    std::vector<std::optional<Role>> declared_roles_; // per node: its `type`, where that is a role
+    std::vector<std::size_t> edge_positions_; // per edge: its place in the document
+    std::unordered_set<std::uint64_t> connections_; // source and target of every edge
     std::unordered_set<std::string> edge_ids_;
 };
 
-Parsed Parser::parse(const json &document)
-{
+Parsed Parser::parse(const json &document) {
     if (!document.is_object()) {
         faults_.push_back({"$", "a workflow definition is a JSON object"});
     } else if (json_depth(document, max_document_depth) > max_document_depth) {
-        faults_.push_back(
-            {"$", "is nested deeper than " + std::to_string(max_document_depth) + " levels"});
+        faults_.push_back({"$", "is nested deeper than " + std::to_string(max_document_depth) + " levels"});
     } else {
         ObjectReader top(document, "$", faults_);
         read_header(top);
@@ -112,8 +102,7 @@ Parsed Parser::parse(const json &document)
 
 // ---- header ----------------------------------------------------------------------------------
 
-void Parser::read_header(ObjectReader &top)
-{
+void Parser::read_header(ObjectReader &top) {
     const Member id = top.find({"id"});
     if (!id)
         top.fault("$.id", "is missing; a workflow needs an id");
@@ -136,8 +125,7 @@ void Parser::read_header(ObjectReader &top)
     read_concurrency(top);
 }
 
-void Parser::read_concurrency(ObjectReader &top)
-{
+void Parser::read_concurrency(ObjectReader &top) {
     const Member concurrency = top.object("concurrency");
     if (!concurrency)
         return;
@@ -151,16 +139,15 @@ void Parser::read_concurrency(ObjectReader &top)
 
 // ---- nodes -----------------------------------------------------------------------------------
 
-void Parser::read_nodes(ObjectReader &top)
-{
+void Parser::read_nodes(ObjectReader &top) {
     const Member nodes = top.find({"nodes"});
     if (nodes && !nodes.value->is_array()) {
         top.fault(nodes.path, "must be an array");
     } else if (!nodes || nodes.value->empty()) {
         top.fault("$.nodes", "a workflow needs at least one node");
     } else if (nodes.value->size() > max_nodes) {
-        top.fault(nodes.path, "has " + std::to_string(nodes.value->size()) +
-                                  " nodes; a workflow has at most " + std::to_string(max_nodes));
+        top.fault(nodes.path, "has " + std::to_string(nodes.value->size()) + " nodes; a workflow has at most " +
+                                  std::to_string(max_nodes));
     } else {
         definition_.nodes.reserve(nodes.value->size());
         for (std::size_t i = 0; i < nodes.value->size(); i++)
@@ -168,8 +155,7 @@ void Parser::read_nodes(ObjectReader &top)
     }
 }
 
-void Parser::read_node(const json &entry, const std::string &path)
-{
+void Parser::read_node(const json &entry, const std::string &path) {
     Node &node = definition_.nodes.emplace_back();
     declared_roles_.emplace_back();
     if (!entry.is_object()) {
@@ -182,8 +168,7 @@ void Parser::read_node(const json &entry, const std::string &path)
     // React-Flow keeps what is not its own in `data`.
     const json none = json::object();
     const Member data = reader.find({"data"});
-    ObjectReader inner(data && data.value->is_object() ? *data.value : none,
-                       path_key(path, "data"), faults_);
+    ObjectReader inner(data && data.value->is_object() ? *data.value : none, path_key(path, "data"), faults_);
     const auto find_in_both = [&](std::string_view key) {
         const Member member = reader.find({key});
         return member ? member : inner.find({key});
@@ -209,11 +194,10 @@ void Parser::read_node(const json &entry, const std::string &path)
 
     read_retry(reader, node);
     node.timeout_ms = timeout_of(reader.duration("timeout"));
-    if (!node.timeout_ms && node.type && node.type->timeout_in_config &&
-        node.config.contains("timeout"))
+    if (!node.timeout_ms && node.type && node.type->timeout_in_config && node.config.contains("timeout"))
         node.timeout_ms = timeout_of(duration_ms(node.config["timeout"]).value);
-    node.priority = reader.integer("priority", std::numeric_limits<int>::min(),
-                                   std::numeric_limits<int>::max()).value_or(0);
+    node.priority =
+        reader.integer("priority", std::numeric_limits<int>::min(), std::numeric_limits<int>::max()).value_or(0);
     node.own_transaction = reader.boolean("own_transaction").value_or(false);
     node.on_failure = reader.choice<OnFailure>("on_failure",
                                                {{"fail", OnFailure::fail},
@@ -224,8 +208,7 @@ void Parser::read_node(const json &entry, const std::string &path)
     read_compensate(reader, node);
 }
 
-void Parser::read_node_id(ObjectReader &reader, Node &node)
-{
+void Parser::read_node_id(ObjectReader &reader, Node &node) {
     const Member id = reader.find({"id"});
     if (!id) {
         reader.fault(path_key(reader.path(), "id"), "is missing; a node needs an id");
@@ -238,8 +221,7 @@ void Parser::read_node_id(ObjectReader &reader, Node &node)
     if (node.id == "input")
         reader.fault(id.path, "\"input\" is the name of a node's input; choose another id");
     else if (!is_node_id(node.id))
-        reader.fault(id.path,
-                     "must be 1 to 63 letters, digits, '_' or '-', starting with a letter or '_'");
+        reader.fault(id.path, "must be 1 to 63 letters, digits, '_' or '-', starting with a letter or '_'");
     const int position = static_cast<int>(definition_.nodes.size()) - 1;
     const auto [first, is_new] = definition_.index.emplace(node.id, position);
     if (!is_new)
@@ -247,8 +229,7 @@ void Parser::read_node_id(ObjectReader &reader, Node &node)
                                   std::to_string(first->second) + "]");
 }
 
-const NodeType *Parser::read_type(ObjectReader &reader, const Member &member)
-{
+const NodeType *Parser::read_type(ObjectReader &reader, const Member &member) {
     const std::optional<std::string> name = reader.text(member);
     if (!name)
         return nullptr;
@@ -258,8 +239,7 @@ const NodeType *Parser::read_type(ObjectReader &reader, const Member &member)
     return type;
 }
 
-void Parser::read_retry(ObjectReader &reader, Node &node)
-{
+void Parser::read_retry(ObjectReader &reader, Node &node) {
     const Member member = reader.object("retry");
     if (!member)
         return;
@@ -269,8 +249,7 @@ void Parser::read_retry(ObjectReader &reader, Node &node)
         policy.max_attempts = *attempts;
         policy.max_attempts_set = true;
     }
-    policy.initial_interval_ms =
-        retry.duration("initial_interval").value_or(policy.initial_interval_ms);
+    policy.initial_interval_ms = retry.duration("initial_interval").value_or(policy.initial_interval_ms);
     policy.backoff = retry.number("backoff", 1, max_backoff).value_or(policy.backoff);
     policy.max_interval_ms = retry.duration("max_interval").value_or(policy.max_interval_ms);
     policy.jitter = retry.number("jitter", 0, 1).value_or(policy.jitter);
@@ -281,13 +260,11 @@ void Parser::read_retry(ObjectReader &reader, Node &node)
         if (code.is_string() && is_sqlstate(code.get_ref<const std::string &>()))
             policy.non_retryable.push_back(code.get<std::string>());
         else
-            retry.fault(path_index(codes.path, i),
-                        "must be an SQLSTATE like \"23505\", or a class like \"22\"");
+            retry.fault(path_index(codes.path, i), "must be an SQLSTATE like \"23505\", or a class like \"22\"");
     }
 }
 
-void Parser::read_compensate(ObjectReader &reader, Node &node)
-{
+void Parser::read_compensate(ObjectReader &reader, Node &node) {
     const Member member = reader.object("compensate");
     if (!member)
         return;
@@ -301,14 +278,12 @@ void Parser::read_compensate(ObjectReader &reader, Node &node)
     const Member config = inner.find({"config"});
     const std::string path = config ? config.path : path_key(member.path, "config");
     node.compensate = {{"nodeType", type->name},
-                       {"config", check_config(*type, config ? *config.value : json(), path,
-                                               faults_)}};
+                       {"config", check_config(*type, config ? *config.value : json(), path, faults_)}};
 }
 
 // ---- edges -----------------------------------------------------------------------------------
 
-void Parser::read_edges(ObjectReader &top)
-{
+void Parser::read_edges(ObjectReader &top) {
     const Member edges = top.array("edges");
     if (!edges)
         return;
@@ -317,8 +292,7 @@ void Parser::read_edges(ObjectReader &top)
         read_edge((*edges.value)[i], i, path_index(edges.path, i));
 }
 
-void Parser::read_edge(const json &entry, std::size_t position, const std::string &path)
-{
+void Parser::read_edge(const json &entry, std::size_t position, const std::string &path) {
     if (!entry.is_object()) {
         faults_.push_back({path, "must be an object"});
         return;
@@ -334,7 +308,7 @@ void Parser::read_edge(const json &entry, std::size_t position, const std::strin
         condition = ObjectReader(*data.value, data.path, faults_).find({"condition"});
     edge.condition = reader.text(condition);
     if (edge.condition && trim(*edge.condition).empty())
-        edge.condition.reset();  // an editor's empty box
+        edge.condition.reset(); // an editor's empty box
 
     if (const Member id = reader.find({"id"})) {
         edge.id = reader.text(id).value_or("");
@@ -346,8 +320,7 @@ void Parser::read_edge(const json &entry, std::size_t position, const std::strin
 }
 
 // The node at one end of an edge, -1 (with its fault) when there is none.
-int Parser::read_end(ObjectReader &reader, std::string_view key, std::string_view alias)
-{
+int Parser::read_end(ObjectReader &reader, std::string_view key, std::string_view alias) {
     const Member member = reader.find({key, alias});
     if (!member)
         reader.fault(path_key(reader.path(), key), "is missing; an edge needs a node here");
@@ -360,8 +333,7 @@ int Parser::read_end(ObjectReader &reader, std::string_view key, std::string_vie
     return node;
 }
 
-void Parser::connect(Edge edge, std::size_t position, const std::string &path)
-{
+void Parser::connect(Edge edge, std::size_t position, const std::string &path) {
     Node &source = definition_.nodes[edge.source];
     Node &target = definition_.nodes[edge.target];
     if (edge.source == edge.target) {
@@ -371,8 +343,7 @@ void Parser::connect(Edge edge, std::size_t position, const std::string &path)
     const std::uint64_t connection =
         static_cast<std::uint64_t>(edge.source) << 32 | static_cast<std::uint32_t>(edge.target);
     if (!connections_.insert(connection).second) {
-        faults_.push_back({path, "there is already an edge from \"" + source.id + "\" to \"" +
-                                     target.id + "\""});
+        faults_.push_back({path, "there is already an edge from \"" + source.id + "\" to \"" + target.id + "\""});
         return;
     }
     if (edge.id.empty())
@@ -387,22 +358,18 @@ void Parser::connect(Edge edge, std::size_t position, const std::string &path)
 // ---- the graph as a whole --------------------------------------------------------------------
 
 // The declared role if the type can play it, else the one that the edges suggest.
-void Parser::infer_role(Node &node)
-{
+void Parser::infer_role(Node &node) {
     if (!node.type)
         return;
     const std::optional<Role> declared = declared_roles_[&node - definition_.nodes.data()];
-    const Role by_edges = node.in.empty()    ? Role::source
-                          : node.out.empty() ? Role::sink
-                                             : Role::transform;
+    const Role by_edges = node.in.empty() ? Role::source : node.out.empty() ? Role::sink : Role::transform;
     node.role = node.type->roles.front();
     for (const Role role : {Role::transform, by_edges, declared.value_or(by_edges)})
         if (node.type->has_role(role))
             node.role = role;
 }
 
-void Parser::check_inputs()
-{
+void Parser::check_inputs() {
     for (std::size_t i = 0; i < definition_.nodes.size(); i++) {
         const Node &node = definition_.nodes[i];
         if (node.type && node.type->needs_input && node.in.empty())
@@ -412,11 +379,10 @@ void Parser::check_inputs()
     }
 }
 
-void Parser::sort()
-{
+void Parser::sort() {
     const std::vector<Node> &nodes = definition_.nodes;
     std::vector<int> &order = definition_.topological;
-    std::vector<int> open_sources;  // per node: incoming edges from nodes not in the order yet
+    std::vector<int> open_sources; // per node: incoming edges from nodes not in the order yet
     open_sources.reserve(nodes.size());
     order.reserve(nodes.size());
     for (const Node &node : nodes) {
@@ -434,44 +400,38 @@ void Parser::sort()
 
 // Every node that Kahn's algorithm left over has a left-over source. Following one of them from
 // each node ends in a cycle; each cycle met this way is named once.
-void Parser::name_cycles(const std::vector<int> &open_sources)
-{
-    std::vector<int> visited_by(open_sources.size(), -1);  // the walk that came here first
+void Parser::name_cycles(const std::vector<int> &open_sources) {
+    std::vector<int> visited_by(open_sources.size(), -1); // the walk that came here first
     for (int start = 0; start < static_cast<int>(open_sources.size()); start++) {
         if (open_sources[start] == 0 || visited_by[start] >= 0)
             continue;
-        std::vector<int> walk;  // edges, each from a node back to its source
+        std::vector<int> walk; // edges, each from a node back to its source
         int node = start;
         while (visited_by[node] < 0) {
             visited_by[node] = start;
             const std::vector<int> &in = definition_.nodes[node].in;
-            walk.push_back(*std::find_if(in.begin(), in.end(), [&](int edge) {
-                return open_sources[definition_.edges[edge].source] > 0;
-            }));
+            walk.push_back(*std::find_if(in.begin(), in.end(),
+                                         [&](int edge) { return open_sources[definition_.edges[edge].source] > 0; }));
             node = definition_.edges[walk.back()].source;
         }
         if (visited_by[node] != start)
-            continue;  // ended in a cycle that is named already
-        const auto first = std::find_if(walk.begin(), walk.end(), [&](int edge) {
-            return definition_.edges[edge].target == node;
-        });
+            continue; // ended in a cycle that is named already
+        const auto first =
+            std::find_if(walk.begin(), walk.end(), [&](int edge) { return definition_.edges[edge].target == node; });
         const std::vector<int> cycle(first, walk.end());
-        faults_.push_back({path_index("$.edges", edge_positions_[cycle.front()]),
-                           describe_cycle(cycle)});
+        faults_.push_back({path_index("$.edges", edge_positions_[cycle.front()]), describe_cycle(cycle)});
     }
 }
 
-std::string Parser::describe_cycle(const std::vector<int> &backwards) const
-{
+std::string Parser::describe_cycle(const std::vector<int> &backwards) const {
     const auto source_of = [&](int edge) -> const std::string & {
         return definition_.nodes[definition_.edges[edge].source].id;
     };
-    std::string text = "closes a cycle: " +
-                       definition_.nodes[definition_.edges[backwards.front()].target].id;
+    std::string text = "closes a cycle: " + definition_.nodes[definition_.edges[backwards.front()].target].id;
     std::size_t named = 0;
     for (auto edge = backwards.rbegin(); edge != backwards.rend(); ++edge) {
         if (edge == backwards.rbegin())
-            continue;  // its source is where the text begins
+            continue; // its source is where the text begins
         if (++named == max_cycle_nodes_named) {
             text += " -> … " + std::to_string(backwards.size() - named) + " more …";
             break;
@@ -481,19 +441,15 @@ std::string Parser::describe_cycle(const std::vector<int> &backwards) const
     return text + " -> " + definition_.nodes[definition_.edges[backwards.front()].target].id;
 }
 
-}  // namespace
+} // namespace
 
-int Definition::find(std::string_view node_id) const
-{
+int Definition::find(std::string_view node_id) const {
     const auto found = index.find(std::string(node_id));
     return found == index.end() ? -1 : found->second;
 }
 
 Parsed parse_definition(const json &document) { return Parser().parse(document); }
 
-json config_value(const Node &node, std::string_view field)
-{
-    return config_value(*node.type, node.config, field);
-}
+json config_value(const Node &node, std::string_view field) { return config_value(*node.type, node.config, field); }
 
-}  // namespace chronicle::core
+} // namespace chronicle::core

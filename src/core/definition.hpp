@@ -23,9 +23,9 @@ enum class Join : std::uint8_t { all, any };
 
 struct Edge {
     std::string id;
-    int source;  ///< index into Definition::nodes
+    int source; ///< index into Definition::nodes
     int target;
-    std::optional<std::string> condition;  ///< a lax jsonpath predicate over the source's output
+    std::optional<std::string> condition; ///< a lax jsonpath predicate over the source's output
 };
 
 struct Node {
@@ -33,15 +33,15 @@ struct Node {
     const NodeType *type = nullptr;
     Role role = Role::transform;
     std::string label;
-    json config;  ///< canonical keys, coerced values; read it through config_value
+    json config; ///< canonical keys, coerced values; read it through config_value
     RetryPolicy retry;
-    std::optional<double> timeout_ms;  ///< of the node, else of its config; a timeout of 0 is none
+    std::optional<double> timeout_ms; ///< of the node, else of its config; a timeout of 0 is none
     int priority = 0;
     bool own_transaction = false;
     OnFailure on_failure = OnFailure::fail;
     Join join = Join::all;
-    std::optional<json> compensate;  ///< {"nodeType": canonical name, "config": checked config}
-    std::vector<int> in, out;        ///< indices into Definition::edges
+    std::optional<json> compensate; ///< {"nodeType": canonical name, "config": checked config}
+    std::vector<int> in, out; ///< indices into Definition::edges
 };
 
 struct Definition {
@@ -49,19 +49,19 @@ struct Definition {
     std::vector<std::string> tags;
     std::vector<Node> nodes;
     std::vector<Edge> edges;
-    std::vector<int> topological;  ///< node indices, every source before its targets
-    std::optional<double> timeout_ms;  ///< a timeout of 0 is none
-    json concurrency;  ///< null, or {"limit": integer >= 1, "key": text}, both optional
-    json metadata;     ///< an object
-    std::unordered_map<std::string, int> index;  ///< node id → index into nodes
+    std::vector<int> topological; ///< node indices, every source before its targets
+    std::optional<double> timeout_ms; ///< a timeout of 0 is none
+    json concurrency; ///< null, or {"limit": integer >= 1, "key": text}, both optional
+    json metadata; ///< an object
+    std::unordered_map<std::string, int> index; ///< node id → index into nodes
 
     /// The index of a node, -1 when there is none.
     int find(std::string_view node_id) const;
 };
 
 struct Parsed {
-    std::optional<Definition> definition;  ///< present exactly when there are no faults
-    std::vector<Fault> faults;             ///< header, nodes, edges, then the graph
+    std::optional<Definition> definition; ///< present exactly when there are no faults
+    std::vector<Fault> faults; ///< header, nodes, edges, then the graph
 };
 
 /// Checks a definition and builds its graph; reports every fault at once.
@@ -75,4 +75,4 @@ json content_of(const json &document);
 /// Throws std::logic_error for a field that the node's type does not have.
 json config_value(const Node &node, std::string_view field);
 
-}  // namespace chronicle::core
+} // namespace chronicle::core

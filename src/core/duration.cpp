@@ -21,13 +21,12 @@ struct Unit {
 };
 
 constexpr Unit units[] = {
-    {"ms", 1},          {"msec", 1},        {"msecs", 1},        {"millisecond", 1},
-    {"milliseconds", 1}, {"s", second},     {"sec", second},     {"secs", second},
-    {"second", second}, {"seconds", second}, {"m", minute},      {"min", minute},
-    {"mins", minute},   {"minute", minute}, {"minutes", minute}, {"h", hour},
-    {"hr", hour},       {"hrs", hour},      {"hour", hour},      {"hours", hour},
-    {"d", day},         {"day", day},       {"days", day},       {"w", 7 * day},
-    {"week", 7 * day},  {"weeks", 7 * day},
+    {"ms", 1},          {"msec", 1},     {"msecs", 1},     {"millisecond", 1}, {"milliseconds", 1},
+    {"s", second},      {"sec", second}, {"secs", second}, {"second", second}, {"seconds", second},
+    {"m", minute},      {"min", minute}, {"mins", minute}, {"minute", minute}, {"minutes", minute},
+    {"h", hour},        {"hr", hour},    {"hrs", hour},    {"hour", hour},     {"hours", hour},
+    {"d", day},         {"day", day},    {"days", day},    {"w", 7 * day},     {"week", 7 * day},
+    {"weeks", 7 * day},
 };
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
@@ -43,21 +42,19 @@ public:
     void skip() { rest_.remove_prefix(1); }
     void skip_space() { rest_ = trim(rest_); }
 
-    std::optional<double> number()
-    {
+    std::optional<double> number() {
         if (rest_.empty() || (!is_digit(rest_.front()) && rest_.front() != '.'))
-            return std::nullopt;  // no sign, no "inf"
+            return std::nullopt; // no sign, no "inf"
         double value = 0;
-        const auto [end, error] = std::from_chars(rest_.data(), rest_.data() + rest_.size(), value,
-                                                  std::chars_format::fixed);
+        const auto [end, error] =
+            std::from_chars(rest_.data(), rest_.data() + rest_.size(), value, std::chars_format::fixed);
         if (error != std::errc())
             return std::nullopt;
         rest_.remove_prefix(static_cast<std::size_t>(end - rest_.data()));
         return value;
     }
 
-    std::string_view word()
-    {
+    std::string_view word() {
         std::size_t length = 0;
         while (length < rest_.size() && is_letter(rest_[length]))
             length++;
@@ -70,8 +67,7 @@ private:
     std::string_view rest_;
 };
 
-std::optional<double> unit_ms(std::string_view name)
-{
+std::optional<double> unit_ms(std::string_view name) {
     for (const Unit &unit : units)
         if (unit.name == name)
             return unit.ms;
@@ -79,8 +75,7 @@ std::optional<double> unit_ms(std::string_view name)
 }
 
 // What follows the hours of 01:30 or 01:30:05.5, in milliseconds.
-std::optional<double> clock_rest(Reader &reader)
-{
+std::optional<double> clock_rest(Reader &reader) {
     double ms = 0;
     for (const double unit : {minute, second}) {
         if (!reader.at(':'))
@@ -94,17 +89,15 @@ std::optional<double> clock_rest(Reader &reader)
     return ms;
 }
 
-Result<double> malformed(std::string_view text)
-{
+Result<double> malformed(std::string_view text) {
     return problem<double>("\"" + std::string(text.substr(0, 40)) +
                            "\" is no duration; write a number of seconds, or a text like "
                            "\"500ms\", \"30s\", \"5min\", \"1h\" or \"1 day\"");
 }
 
-}  // namespace
+} // namespace
 
-Result<double> parse_duration(std::string_view text)
-{
+Result<double> parse_duration(std::string_view text) {
     Reader reader(trim(text));
     double total = 0;
     for (bool first = true; first || !reader.done(); first = false) {
@@ -132,8 +125,7 @@ Result<double> parse_duration(std::string_view text)
     return ok(total);
 }
 
-Result<double> duration_ms(const json &value)
-{
+Result<double> duration_ms(const json &value) {
     if (value.is_string())
         return parse_duration(value.get_ref<const std::string &>());
     const std::optional<double> seconds = number_value(value);
@@ -146,4 +138,4 @@ Result<double> duration_ms(const json &value)
     return ok(*seconds * second);
 }
 
-}  // namespace chronicle::core
+} // namespace chronicle::core

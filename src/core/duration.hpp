@@ -20,4 +20,4 @@ Result<double> parse_duration(std::string_view text);
 /// \return milliseconds
 Result<double> duration_ms(const json &value);
 
-}  // namespace chronicle::core
+} // namespace chronicle::core

@@ -16,14 +16,12 @@ using Kind = Generator::Kind;
 
 constexpr std::int64_t default_string_length = 10;
 constexpr std::int64_t max_string_length = 10000;
-constexpr std::string_view alphabet =
-    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+constexpr std::string_view alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
 // ---- reading literals ------------------------------------------------------------------------
 
 // Splits at commas that stand outside of quotes and brackets. Empty: brackets or quotes are open.
-std::optional<std::vector<std::string_view>> split(std::string_view list)
-{
+std::optional<std::vector<std::string_view>> split(std::string_view list) {
     std::vector<std::string_view> parts;
     std::size_t begin = 0;
     int depth = 0;
@@ -53,8 +51,7 @@ std::optional<std::vector<std::string_view>> split(std::string_view list)
 }
 
 // 'text', with '' for a quote inside.
-std::optional<std::string> quoted_text(std::string_view text)
-{
+std::optional<std::string> quoted_text(std::string_view text) {
     if (text.size() < 2 || text.front() != '\'' || text.back() != '\'')
         return std::nullopt;
     std::string result;
@@ -66,21 +63,18 @@ std::optional<std::string> quoted_text(std::string_view text)
     return result;
 }
 
-std::optional<json> literal(std::string_view text)
-{
+std::optional<json> literal(std::string_view text) {
     if (auto quoted = quoted_text(text))
         return json(*std::move(quoted));
     return parse_json(text).value;
 }
 
-std::optional<std::int64_t> integer_literal(std::string_view text)
-{
+std::optional<std::int64_t> integer_literal(std::string_view text) {
     const std::optional<json> value = literal(text);
     return value && is_number(*value) ? integer_value(*value) : std::nullopt;
 }
 
-std::optional<double> number_literal(std::string_view text)
-{
+std::optional<double> number_literal(std::string_view text) {
     const std::optional<json> value = literal(text);
     return value && is_number(*value) ? number_value(*value) : std::nullopt;
 }
@@ -88,8 +82,7 @@ std::optional<double> number_literal(std::string_view text)
 // ---- values ----------------------------------------------------------------------------------
 
 // The type of one literal; empty for null, which fits every type.
-std::optional<ValueType> type_of(const json &value)
-{
+std::optional<ValueType> type_of(const json &value) {
     if (value.is_null())
         return std::nullopt;
     if (value.is_boolean())
@@ -101,16 +94,13 @@ std::optional<ValueType> type_of(const json &value)
     return is_number(value) ? ValueType::float8 : ValueType::jsonb;
 }
 
-ValueType common_type(const std::vector<json> &values)
-{
+ValueType common_type(const std::vector<json> &values) {
     std::optional<ValueType> common;
     for (const json &value : values) {
         const std::optional<ValueType> type = type_of(value);
         if (!type || type == common)
             continue;
-        const auto numeric = [](ValueType t) {
-            return t == ValueType::bigint || t == ValueType::float8;
-        };
+        const auto numeric = [](ValueType t) { return t == ValueType::bigint || t == ValueType::float8; };
         if (!common)
             common = type;
         else
@@ -119,22 +109,25 @@ ValueType common_type(const std::vector<json> &values)
     return common.value_or(ValueType::text);
 }
 
-Value to_value(const json &value, ValueType type)
-{
+Value to_value(const json &value, ValueType type) {
     if (value.is_null())
         return std::monostate();
     switch (type) {
-        case ValueType::bigint: return integer_value(value).value_or(0);
-        case ValueType::float8: return number_value(value).value_or(0);
-        case ValueType::boolean: return value.get<bool>();
-        case ValueType::text: return value.get<std::string>();
-        case ValueType::jsonb: return write_json(value);
+    case ValueType::bigint:
+        return integer_value(value).value_or(0);
+    case ValueType::float8:
+        return number_value(value).value_or(0);
+    case ValueType::boolean:
+        return value.get<bool>();
+    case ValueType::text:
+        return value.get<std::string>();
+    case ValueType::jsonb:
+        return write_json(value);
     }
     return std::monostate();
 }
 
-Generator choose_from(Kind kind, const std::vector<json> &values)
-{
+Generator choose_from(Kind kind, const std::vector<json> &values) {
     Generator generator{.kind = kind, .type = common_type(values)};
     for (const json &value : values)
         generator.values.push_back(to_value(value, generator.type));
@@ -145,57 +138,46 @@ Generator choose_from(Kind kind, const std::vector<json> &values)
 
 using Argument = std::optional<std::string_view>;
 
-Result<Generator> parse_sequence(Argument argument)
-{
+Result<Generator> parse_sequence(Argument argument) {
     if (argument && !argument->empty())
         return problem<Generator>("sequence takes no arguments");
     return ok(Generator{.kind = Kind::sequence, .type = ValueType::bigint});
 }
 
-Result<Generator> parse_random_string(Argument argument)
-{
-    Generator generator{
-        .kind = Kind::random_string, .type = ValueType::text, .int_high = default_string_length};
+Result<Generator> parse_random_string(Argument argument) {
+    Generator generator{.kind = Kind::random_string, .type = ValueType::text, .int_high = default_string_length};
     if (argument && !argument->empty()) {
         const auto length = integer_literal(*argument);
         if (!length || *length < 1 || *length > max_string_length)
-            return problem<Generator>("random_string takes a length from 1 to " +
-                                      std::to_string(max_string_length));
+            return problem<Generator>("random_string takes a length from 1 to " + std::to_string(max_string_length));
         generator.int_high = *length;
     }
     return ok(std::move(generator));
 }
 
-Result<Generator> parse_random_int(Argument argument)
-{
+Result<Generator> parse_random_int(Argument argument) {
     const auto parts = split(argument.value_or(""));
     if (parts && parts->size() == 2) {
         const auto low = integer_literal((*parts)[0]), high = integer_literal((*parts)[1]);
         if (low && high && *low <= *high)
-            return ok(Generator{.kind = Kind::random_int,
-                                .type = ValueType::bigint,
-                                .int_low = *low,
-                                .int_high = *high});
+            return ok(
+                Generator{.kind = Kind::random_int, .type = ValueType::bigint, .int_low = *low, .int_high = *high});
     }
     return problem<Generator>("random_int takes two whole numbers, the lower one first");
 }
 
-Result<Generator> parse_random_double(Argument argument)
-{
+Result<Generator> parse_random_double(Argument argument) {
     const auto parts = split(argument.value_or(""));
     if (parts && parts->size() == 2) {
         const auto low = number_literal((*parts)[0]), high = number_literal((*parts)[1]);
         if (low && high && *low <= *high)
-            return ok(Generator{.kind = Kind::random_double,
-                                .type = ValueType::float8,
-                                .double_low = *low,
-                                .double_high = *high});
+            return ok(Generator{
+                .kind = Kind::random_double, .type = ValueType::float8, .double_low = *low, .double_high = *high});
     }
     return problem<Generator>("random_double takes two numbers, the lower one first");
 }
 
-Result<Generator> parse_random_choice(Argument argument)
-{
+Result<Generator> parse_random_choice(Argument argument) {
     const std::string_view list = argument.value_or("");
     const std::string expected = "random_choice takes a list like ['x', 'y']";
     if (list.size() < 2 || list.front() != '[' || list.back() != ']')
@@ -207,19 +189,16 @@ Result<Generator> parse_random_choice(Argument argument)
     for (const std::string_view part : *parts) {
         const std::optional<json> value = literal(part);
         if (!value)
-            return problem<Generator>(expected + "; \"" + std::string(part.substr(0, 40)) +
-                                      "\" is no value");
+            return problem<Generator>(expected + "; \"" + std::string(part.substr(0, 40)) + "\" is no value");
         values.push_back(*value);
     }
     return ok(choose_from(Kind::random_choice, values));
 }
 
-Result<Generator> parse_constant(Argument argument)
-{
+Result<Generator> parse_constant(Argument argument) {
     if (!argument || argument->empty())
         return problem<Generator>("constant takes a value");
-    return ok(choose_from(Kind::constant,
-                          {literal(*argument).value_or(json(std::string(*argument)))}));
+    return ok(choose_from(Kind::constant, {literal(*argument).value_or(json(std::string(*argument)))}));
 }
 
 struct NamedParser {
@@ -228,45 +207,44 @@ struct NamedParser {
 };
 
 constexpr NamedParser parsers[] = {
-    {"sequence", parse_sequence},           {"random_string", parse_random_string},
-    {"random_int", parse_random_int},       {"random_double", parse_random_double},
-    {"random_choice", parse_random_choice}, {"constant", parse_constant},
+    {"sequence", parse_sequence},           {"random_string", parse_random_string}, {"random_int", parse_random_int},
+    {"random_double", parse_random_double}, {"random_choice", parse_random_choice}, {"constant", parse_constant},
 };
 
-double between(double low, double high, double unit)
-{
-    const double value = low * (1 - unit) + high * unit;  // high - low might overflow
+double between(double low, double high, double unit) {
+    const double value = low * (1 - unit) + high * unit; // high - low might overflow
     return value < high || low == high ? value : std::nextafter(high, low);
 }
 
-}  // namespace
+} // namespace
 
-std::string_view type_name(ValueType type)
-{
+std::string_view type_name(ValueType type) {
     switch (type) {
-        case ValueType::bigint: return "bigint";
-        case ValueType::float8: return "float8";
-        case ValueType::text: return "text";
-        case ValueType::boolean: return "boolean";
-        case ValueType::jsonb: return "jsonb";
+    case ValueType::bigint:
+        return "bigint";
+    case ValueType::float8:
+        return "float8";
+    case ValueType::text:
+        return "text";
+    case ValueType::boolean:
+        return "boolean";
+    case ValueType::jsonb:
+        return "jsonb";
     }
     return {};
 }
 
-std::uint64_t Random::next()
-{
+std::uint64_t Random::next() {
     std::uint64_t mixed = state += 0x9e3779b97f4a7c15;
     mixed = (mixed ^ mixed >> 30) * 0xbf58476d1ce4e5b9;
     mixed = (mixed ^ mixed >> 27) * 0x94d049bb133111eb;
     return mixed ^ mixed >> 31;
 }
 
-std::int64_t Random::integer(std::int64_t low, std::int64_t high)
-{
-    const std::uint64_t count =
-        static_cast<std::uint64_t>(high) - static_cast<std::uint64_t>(low) + 1;
+std::int64_t Random::integer(std::int64_t low, std::int64_t high) {
+    const std::uint64_t count = static_cast<std::uint64_t>(high) - static_cast<std::uint64_t>(low) + 1;
     std::uint64_t number = next();
-    if (count != 0) {  // 0: all 2^64 numbers
+    if (count != 0) { // 0: all 2^64 numbers
         // The first 2^64 mod count numbers would make some results more likely: draw again.
         const std::uint64_t surplus = (0 - count) % count;
         while (number < surplus)
@@ -278,29 +256,29 @@ std::int64_t Random::integer(std::int64_t low, std::int64_t high)
 
 double Random::unit() { return static_cast<double>(next() >> 11) * 0x1.0p-53; }
 
-Value Generator::produce(std::int64_t sequence, Random &random) const
-{
+Value Generator::produce(std::int64_t sequence, Random &random) const {
     switch (kind) {
-        case Kind::sequence: return sequence;
-        case Kind::random_int: return random.integer(int_low, int_high);
-        case Kind::random_double: return between(double_low, double_high, random.unit());
-        case Kind::constant: return values.front();
-        case Kind::random_choice:
-            return values[static_cast<std::size_t>(
-                random.integer(0, static_cast<std::int64_t>(values.size()) - 1))];
-        case Kind::random_string: {
-            std::string text(static_cast<std::size_t>(int_high), ' ');
-            for (char &c : text)
-                c = alphabet[static_cast<std::size_t>(
-                    random.integer(0, static_cast<std::int64_t>(alphabet.size()) - 1))];
-            return text;
-        }
+    case Kind::sequence:
+        return sequence;
+    case Kind::random_int:
+        return random.integer(int_low, int_high);
+    case Kind::random_double:
+        return between(double_low, double_high, random.unit());
+    case Kind::constant:
+        return values.front();
+    case Kind::random_choice:
+        return values[static_cast<std::size_t>(random.integer(0, static_cast<std::int64_t>(values.size()) - 1))];
+    case Kind::random_string: {
+        std::string text(static_cast<std::size_t>(int_high), ' ');
+        for (char &c : text)
+            c = alphabet[static_cast<std::size_t>(random.integer(0, static_cast<std::int64_t>(alphabet.size()) - 1))];
+        return text;
+    }
     }
     return std::monostate();
 }
 
-Result<Generator> parse_generator(std::string_view text)
-{
+Result<Generator> parse_generator(std::string_view text) {
     text = trim(text);
     const std::size_t bracket = text.find('(');
     Argument argument;
@@ -316,12 +294,10 @@ Result<Generator> parse_generator(std::string_view text)
     std::string known;
     for (const NamedParser &parser : parsers)
         known += (known.empty() ? "" : ", ") + std::string(parser.name);
-    return problem<Generator>("\"" + std::string(name.substr(0, 40)) +
-                              "\" is no generator; there are " + known);
+    return problem<Generator>("\"" + std::string(name.substr(0, 40)) + "\" is no generator; there are " + known);
 }
 
-Result<std::int64_t> sequence_count(std::int64_t start, std::int64_t end, std::int64_t step)
-{
+Result<std::int64_t> sequence_count(std::int64_t start, std::int64_t end, std::int64_t step) {
     if (step == 0)
         return problem<std::int64_t>("step must not be 0");
     if (step > 0 ? start > end : start < end)
@@ -335,12 +311,10 @@ Result<std::int64_t> sequence_count(std::int64_t start, std::int64_t end, std::i
     return ok(static_cast<std::int64_t>(steps) + 1);
 }
 
-std::int64_t sequence_value(std::int64_t start, std::int64_t step, std::int64_t row)
-{
+std::int64_t sequence_value(std::int64_t start, std::int64_t step, std::int64_t row) {
     // The product may pass 64 bits though the sum does not; unsigned arithmetic wraps both.
     return static_cast<std::int64_t>(static_cast<std::uint64_t>(start) +
-                                     static_cast<std::uint64_t>(step) *
-                                         static_cast<std::uint64_t>(row));
+                                     static_cast<std::uint64_t>(step) * static_cast<std::uint64_t>(row));
 }
 
-}  // namespace chronicle::core
+} // namespace chronicle::core

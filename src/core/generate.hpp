@@ -45,9 +45,9 @@ struct Generator {
 
     Kind kind = Kind::sequence;
     ValueType type = ValueType::bigint;
-    std::int64_t int_low = 0, int_high = 0;    ///< random_int; int_high is random_string's length
-    double double_low = 0, double_high = 0;    ///< random_double
-    std::vector<Value> values = {};            ///< random_choice; one for constant
+    std::int64_t int_low = 0, int_high = 0; ///< random_int; int_high is random_string's length
+    double double_low = 0, double_high = 0; ///< random_double
+    std::vector<Value> values = {}; ///< random_choice; one for constant
 
     /// The value of one row.
     /// \param sequence the row's number in the sequence (sequence_value)
@@ -67,4 +67,4 @@ Result<std::int64_t> sequence_count(std::int64_t start, std::int64_t end, std::i
 /// Row \p row (from 0) of the sequence; row < sequence_count(…), so it cannot overflow.
 std::int64_t sequence_value(std::int64_t start, std::int64_t step, std::int64_t row);
 
-}  // namespace chronicle::core
+} // namespace chronicle::core

@@ -11,13 +11,10 @@ namespace {
 // Moves a run on after some edges have been decided.
 class Advance {
 public:
-    Advance(const Definition &definition, RunState &state) : definition_(definition), state_(state)
-    {
-    }
+    Advance(const Definition &definition, RunState &state) : definition_(definition), state_(state) {}
 
     // Decides one edge, and with it perhaps its target.
-    void decide_edge(int edge, EdgeState decision)
-    {
+    void decide_edge(int edge, EdgeState decision) {
         state_.edges[edge] = decision;
         const int node = definition_.edges[edge].target;
         state_.undecided_in[node]--;
@@ -38,9 +35,8 @@ public:
     }
 
     // Dead-path elimination: the edges out of skipped nodes are dead.
-    void spread_skips()
-    {
-        for (std::size_t i = 0; i < decision_.skipped.size(); i++)  // grows on the way
+    void spread_skips() {
+        for (std::size_t i = 0; i < decision_.skipped.size(); i++) // grows on the way
             for (const int edge : definition_.nodes[decision_.skipped[i]].out)
                 decide_edge(edge, EdgeState::dead);
     }
@@ -58,8 +54,7 @@ private:
     Decision decision_;
 };
 
-int Advance::pending_targets(int node) const
-{
+int Advance::pending_targets(int node) const {
     int count = 0;
     for (const int edge : definition_.nodes[node].out)
         count += is_pending(definition_.edges[edge].target);
@@ -68,9 +63,8 @@ int Advance::pending_targets(int node) const
 
 // Walks back from the nodes that became ready before all their edges were decided. A source is
 // unneeded once none of its targets waits for it: each is either no longer pending, or unneeded.
-void Advance::find_unneeded()
-{
-    std::unordered_map<int, int> needed_by;  // per source met: targets that still wait for it
+void Advance::find_unneeded() {
+    std::unordered_map<int, int> needed_by; // per source met: targets that still wait for it
     std::vector<int> queue;
     for (const int node : decision_.ready)
         if (state_.undecided_in[node] > 0)
@@ -85,7 +79,7 @@ void Advance::find_unneeded()
             if (is_new)
                 entry->second = pending_targets(source);
             if (is_pending(target))
-                entry->second--;  // counted as waiting, but unneeded itself
+                entry->second--; // counted as waiting, but unneeded itself
             const bool changed = is_new || is_pending(target);
             if (changed && entry->second == 0 && !is_final(state_.nodes[source])) {
                 decision_.unneeded.push_back(source);
@@ -96,8 +90,7 @@ void Advance::find_unneeded()
 }
 
 void check_ending(const Definition &definition, const RunState &state, int node, NodeState outcome,
-                  std::span<const int> live_edges)
-{
+                  std::span<const int> live_edges) {
     if (is_final(state.nodes.at(node)))
         throw std::logic_error("node " + definition.nodes[node].id + " is already final");
     if (!is_final(outcome) || outcome == NodeState::skipped)
@@ -110,24 +103,19 @@ void check_ending(const Definition &definition, const RunState &state, int node,
                                    definition.nodes[node].id);
 }
 
-}  // namespace
+} // namespace
 
-bool is_final(NodeState state)
-{
-    return state == NodeState::completed || state == NodeState::failed ||
-           state == NodeState::skipped || state == NodeState::cancelled;
+bool is_final(NodeState state) {
+    return state == NodeState::completed || state == NodeState::failed || state == NodeState::skipped ||
+           state == NodeState::cancelled;
 }
 
-RunState initial_state(const Definition &definition)
-{
-    return restore_state(definition,
-                         std::vector<NodeState>(definition.nodes.size(), NodeState::pending),
+RunState initial_state(const Definition &definition) {
+    return restore_state(definition, std::vector<NodeState>(definition.nodes.size(), NodeState::pending),
                          std::vector<EdgeState>(definition.edges.size(), EdgeState::undecided));
 }
 
-RunState restore_state(const Definition &definition, std::vector<NodeState> nodes,
-                       std::vector<EdgeState> edges)
-{
+RunState restore_state(const Definition &definition, std::vector<NodeState> nodes, std::vector<EdgeState> edges) {
     if (nodes.size() != definition.nodes.size() || edges.size() != definition.edges.size())
         throw std::invalid_argument("the state does not belong to this definition");
     RunState state;
@@ -145,8 +133,7 @@ RunState restore_state(const Definition &definition, std::vector<NodeState> node
     return state;
 }
 
-Decision start(const Definition &definition, RunState &state)
-{
+Decision start(const Definition &definition, RunState &state) {
     Decision decision;
     for (std::size_t i = 0; i < definition.nodes.size(); i++) {
         if (!definition.nodes[i].in.empty() || state.nodes[i] != NodeState::pending)
@@ -157,16 +144,14 @@ Decision start(const Definition &definition, RunState &state)
     return decision;
 }
 
-void mark_running(RunState &state, int node)
-{
+void mark_running(RunState &state, int node) {
     if (state.nodes.at(node) != NodeState::ready)
         throw std::logic_error("only a ready node starts to run");
     state.nodes[node] = NodeState::running;
 }
 
 Decision decide(const Definition &definition, RunState &state, int node, NodeState outcome,
-                std::span<const int> live_edges)
-{
+                std::span<const int> live_edges) {
     check_ending(definition, state, node, outcome, live_edges);
     state.nodes[node] = outcome;
     state.unfinished--;
@@ -186,8 +171,7 @@ Decision decide(const Definition &definition, RunState &state, int node, NodeSta
     return advance.take();
 }
 
-std::vector<int> cancel_unfinished(const Definition &definition, RunState &state)
-{
+std::vector<int> cancel_unfinished(const Definition &definition, RunState &state) {
     std::vector<int> cancelled;
     for (const int node : definition.topological) {
         if (is_final(state.nodes[node]))
@@ -201,4 +185,4 @@ std::vector<int> cancel_unfinished(const Definition &definition, RunState &state
 
 bool all_done(const RunState &state) { return state.unfinished == 0; }
 
-}  // namespace chronicle::core
+} // namespace chronicle::core

@@ -23,14 +23,14 @@ bool is_final(NodeState state);
 struct RunState {
     std::vector<NodeState> nodes;
     std::vector<EdgeState> edges;
-    std::vector<int> undecided_in;  ///< per node: incoming edges that are not decided yet
-    std::vector<int> live_in;       ///< per node: incoming edges that are live
-    int unfinished = 0;             ///< nodes that are not final
+    std::vector<int> undecided_in; ///< per node: incoming edges that are not decided yet
+    std::vector<int> live_in; ///< per node: incoming edges that are live
+    int unfinished = 0; ///< nodes that are not final
 };
 
 struct Decision {
-    std::vector<int> ready;    ///< nodes that became ready, each once
-    std::vector<int> skipped;  ///< nodes that became skipped, sources before their targets
+    std::vector<int> ready; ///< nodes that became ready, each once
+    std::vector<int> skipped; ///< nodes that became skipped, sources before their targets
     /// Nodes that are not final and that nobody needs any more, because every path from them ends
     /// in a `join: any` that has its live edge. Their state is unchanged: the engine cancels them
     /// (in this order) with decide(…, NodeState::cancelled, {}) once they do not run any more.
@@ -42,8 +42,7 @@ RunState initial_state(const Definition &definition);
 
 /// The state as stored; the counters are computed. Throws std::invalid_argument when the sizes do
 /// not match the definition.
-RunState restore_state(const Definition &definition, std::vector<NodeState> nodes,
-                       std::vector<EdgeState> edges);
+RunState restore_state(const Definition &definition, std::vector<NodeState> nodes, std::vector<EdgeState> edges);
 
 /// Makes the nodes without incoming edges ready and returns them.
 Decision start(const Definition &definition, RunState &state);
@@ -68,4 +67,4 @@ std::vector<int> cancel_unfinished(const Definition &definition, RunState &state
 /// Every node is final.
 bool all_done(const RunState &state);
 
-}  // namespace chronicle::core
+} // namespace chronicle::core

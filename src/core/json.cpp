@@ -15,13 +15,10 @@ namespace {
 // Marks a binary value as the text of a number.
 constexpr json::binary_t::subtype_type exact_number_subtype = 'n';
 
-// Decimals up to 2^53 are exact as double; beyond, a "whole" decimal may be a rounded one.
-constexpr double largest_exact_integer = 9007199254740992.0;
+// Below 2^53 a double is whole only when the decimal was; from there on it may have been rounded.
+constexpr double first_inexact_integer = 9007199254740992.0;
 
-std::string dump(const json &value)
-{
-    return value.dump(-1, ' ', false, json::error_handler_t::replace);
-}
+std::string dump(const json &value) { return value.dump(-1, ' ', false, json::error_handler_t::replace); }
 
 // Builds a value from nlohmann's parse events, which carry a number's text; its own builder drops
 // that text and does not limit depth.
@@ -29,42 +26,37 @@ class Builder {
 public:
     explicit Builder(std::size_t max_depth) : max_depth_(max_depth) {}
 
-    // NOLINTBEGIN: names and signatures are nlohmann's SAX interface
+    // The SAX interface of nlohmann::json.
     bool null() { return place(nullptr); }
     bool boolean(bool value) { return place(value); }
     bool number_integer(json::number_integer_t value) { return place(value); }
     bool number_unsigned(json::number_unsigned_t value) { return place(value); }
-    bool number_float(json::number_float_t value, const std::string &text)
-    {
+    bool number_float(json::number_float_t value, const std::string &text) {
         json number = value;
         return place(dump(number) == text ? std::move(number) : exact_number(text));
     }
     bool string(std::string &value) { return place(std::move(value)); }
     bool binary(json::binary_t &) { return false; }
     bool start_object(std::size_t) { return open(json::object()); }
-    bool key(std::string &value)
-    {
+    bool key(std::string &value) {
         key_ = std::move(value);
         return true;
     }
     bool end_object() { return close(); }
     bool start_array(std::size_t) { return open(json::array()); }
     bool end_array() { return close(); }
-    bool parse_error(std::size_t, const std::string &, const json::exception &error)
-    {
+    bool parse_error(std::size_t, const std::string &, const json::exception &error) {
         problem_ = error.what();
         if (const std::size_t end = problem_.find("] "); end != std::string::npos)
-            problem_.erase(0, end + 2);  // the library's own error number
+            problem_.erase(0, end + 2); // the library's own error number
         return false;
     }
-    // NOLINTEND
 
     json take() { return std::move(root_); }
     const std::string &problem() const { return problem_; }
 
 private:
-    json *add(json &&value)
-    {
+    json *add(json &&value) {
         if (open_.empty()) {
             root_ = std::move(value);
             return &root_;
@@ -79,14 +71,12 @@ private:
         return &slot;
     }
 
-    bool place(json &&value)
-    {
+    bool place(json &&value) {
         add(std::move(value));
         return true;
     }
 
-    bool open(json &&container)
-    {
+    bool open(json &&container) {
         if (open_.size() >= max_depth_) {
             problem_ = "nested deeper than " + std::to_string(max_depth_) + " levels";
             return false;
@@ -95,21 +85,19 @@ private:
         return true;
     }
 
-    bool close()
-    {
+    bool close() {
         open_.pop_back();
         return true;
     }
 
     std::size_t max_depth_;
     json root_;
-    std::vector<json *> open_;  // a parent does not grow while its child is open: pointers stay
+    std::vector<json *> open_; // a parent does not grow while its child is open: pointers stay
     std::string key_;
     std::string problem_;
 };
 
-bool holds_exact_number(const json &value)
-{
+bool holds_exact_number(const json &value) {
     if (!value.is_structured())
         return is_exact_number(value);
     for (const json &element : value)
@@ -118,8 +106,7 @@ bool holds_exact_number(const json &value)
     return false;
 }
 
-void write(const json &value, std::string &out)
-{
+void write(const json &value, std::string &out) {
     if (is_exact_number(value)) {
         out += number_text(value);
     } else if (value.is_array()) {
@@ -146,9 +133,7 @@ void write(const json &value, std::string &out)
     }
 }
 
-template <typename Number>
-std::optional<Number> read_number(std::string_view text)
-{
+template <typename Number> std::optional<Number> read_number(std::string_view text) {
     text = trim(text);
     Number value{};
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
@@ -157,17 +142,13 @@ std::optional<Number> read_number(std::string_view text)
     return value;
 }
 
-std::optional<double> read_finite(std::string_view text)
-{
+std::optional<double> read_finite(std::string_view text) {
     const std::optional<double> value = read_number<double>(text);
     return value && std::isfinite(*value) ? value : std::nullopt;
 }
 
-bool is_plain_key(std::string_view key)
-{
-    const auto letter = [](char c) {
-        return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_';
-    };
+bool is_plain_key(std::string_view key) {
+    const auto letter = [](char c) { return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_'; };
     if (key.empty() || !letter(key.front()))
         return false;
     for (const char c : key)
@@ -176,18 +157,16 @@ bool is_plain_key(std::string_view key)
     return true;
 }
 
-}  // namespace
+} // namespace
 
-Result<json> parse_json(std::string_view text, std::size_t max_depth)
-{
+Result<json> parse_json(std::string_view text, std::size_t max_depth) {
     Builder builder(max_depth);
     if (!json::sax_parse(text.begin(), text.end(), &builder))
         return problem<json>(builder.problem());
     return ok(builder.take());
 }
 
-std::string write_json(const json &value)
-{
+std::string write_json(const json &value) {
     if (!holds_exact_number(value))
         return dump(value);
     std::string out;
@@ -195,8 +174,7 @@ std::string write_json(const json &value)
     return out;
 }
 
-std::size_t json_depth(const json &value, std::size_t limit)
-{
+std::size_t json_depth(const json &value, std::size_t limit) {
     std::size_t deepest = 0;
     std::vector<std::pair<const json *, std::size_t>> open;
     if (value.is_structured())
@@ -216,27 +194,22 @@ std::size_t json_depth(const json &value, std::size_t limit)
 
 bool is_number(const json &value) { return value.is_number() || is_exact_number(value); }
 
-bool is_exact_number(const json &value)
-{
+bool is_exact_number(const json &value) {
     return value.is_binary() && value.get_binary().has_subtype() &&
            value.get_binary().subtype() == exact_number_subtype;
 }
 
-json exact_number(std::string_view text)
-{
-    return json::binary(json::binary_t::container_type(text.begin(), text.end()),
-                        exact_number_subtype);
+json exact_number(std::string_view text) {
+    return json::binary(json::binary_t::container_type(text.begin(), text.end()), exact_number_subtype);
 }
 
-std::string number_text(const json &value)
-{
+std::string number_text(const json &value) {
     if (is_exact_number(value))
         return {value.get_binary().begin(), value.get_binary().end()};
     return value.is_number() ? dump(value) : std::string();
 }
 
-std::optional<double> number_value(const json &value)
-{
+std::optional<double> number_value(const json &value) {
     if (value.is_number())
         return value.get<double>();
     if (is_exact_number(value))
@@ -246,8 +219,7 @@ std::optional<double> number_value(const json &value)
     return std::nullopt;
 }
 
-std::optional<std::int64_t> integer_value(const json &value)
-{
+std::optional<std::int64_t> integer_value(const json &value) {
     if (value.is_number_unsigned()) {
         const auto number = value.get<std::uint64_t>();
         if (number > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()))
@@ -260,30 +232,27 @@ std::optional<std::int64_t> integer_value(const json &value)
         if (const auto whole = read_number<std::int64_t>(value.get_ref<const std::string &>()))
             return whole;
     const std::optional<double> number = number_value(value);
-    if (!number || std::trunc(*number) != *number || std::abs(*number) > largest_exact_integer)
+    if (!number || std::trunc(*number) != *number || std::abs(*number) >= first_inexact_integer)
         return std::nullopt;
     return static_cast<std::int64_t>(*number);
 }
 
-bool is_reference(const json &value)
-{
+bool is_reference(const json &value) {
     if (!value.is_object() || value.size() != 1)
         return false;
     const auto only = value.begin();
     return (only.key() == "$" || only.key() == "$secret") && only->is_string();
 }
 
-std::string path_key(std::string_view path, std::string_view key)
-{
+std::string path_key(std::string_view path, std::string_view key) {
     std::string result(path);
     result += '.';
     result += is_plain_key(key) ? std::string(key) : dump(json(std::string(key)));
     return result;
 }
 
-std::string path_index(std::string_view path, std::size_t index)
-{
+std::string path_index(std::string_view path, std::size_t index) {
     return std::string(path) + "[" + std::to_string(index) + "]";
 }
 
-}  // namespace chronicle::core
+} // namespace chronicle::core

@@ -63,4 +63,4 @@ std::string path_key(std::string_view path, std::string_view key);
 /// Appends an array index to a JSON path: $.a + 2 = $.a[2].
 std::string path_index(std::string_view path, std::size_t index);
 
-}  // namespace chronicle::core
+} // namespace chronicle::core

@@ -17,8 +17,7 @@ char lower(char c) { return is_upper(c) ? static_cast<char>(c - 'A' + 'a') : c; 
 char upper(char c) { return is_lower(c) ? static_cast<char>(c - 'a' + 'A') : c; }
 
 // Optimal string alignment: insert, delete, replace, or swap two neighbours.
-std::size_t edit_distance(std::string_view a, std::string_view b)
-{
+std::size_t edit_distance(std::string_view a, std::string_view b) {
     const std::size_t width = b.size() + 1;
     std::vector<std::size_t> before(width), above(width), row(width);
     for (std::size_t j = 0; j < width; j++)
@@ -39,10 +38,9 @@ std::size_t edit_distance(std::string_view a, std::string_view b)
 
 std::string_view first_part(std::string_view name) { return name.substr(0, name.find('.')); }
 
-}  // namespace
+} // namespace
 
-std::string snake_case(std::string_view name)
-{
+std::string snake_case(std::string_view name) {
     std::string result;
     result.reserve(name.size() + 4);
     for (const char c : name) {
@@ -53,8 +51,7 @@ std::string snake_case(std::string_view name)
     return result;
 }
 
-std::string camel_case(std::string_view name)
-{
+std::string camel_case(std::string_view name) {
     std::string result;
     result.reserve(name.size());
     for (std::size_t i = 0; i < name.size(); i++) {
@@ -64,21 +61,16 @@ std::string camel_case(std::string_view name)
     return result;
 }
 
-bool same_key(std::string_view a, std::string_view b)
-{
-    return a == b || snake_case(a) == snake_case(b);
-}
+bool same_key(std::string_view a, std::string_view b) { return a == b || snake_case(a) == snake_case(b); }
 
-std::string lower_case(std::string_view text)
-{
+std::string lower_case(std::string_view text) {
     std::string result(text);
     for (char &c : result)
         c = lower(c);
     return result;
 }
 
-std::string_view trim(std::string_view text)
-{
+std::string_view trim(std::string_view text) {
     constexpr std::string_view space = " \t\r\n";
     const std::size_t begin = text.find_first_not_of(space);
     if (begin == std::string_view::npos)
@@ -86,8 +78,7 @@ std::string_view trim(std::string_view text)
     return text.substr(begin, text.find_last_not_of(space) - begin + 1);
 }
 
-std::string_view nearest_name(std::string_view name, std::span<const std::string_view> candidates)
-{
+std::string_view nearest_name(std::string_view name, std::span<const std::string_view> candidates) {
     if (name.empty() || name.size() > longest_name_compared)
         return {};
     const std::string wanted = lower_case(name);
@@ -103,10 +94,9 @@ std::string_view nearest_name(std::string_view name, std::span<const std::string
     if (!nearest.empty())
         return nearest;
     for (const std::string_view candidate : candidates)
-        if (candidate.find('.') != std::string_view::npos &&
-            first_part(wanted) == first_part(candidate))
+        if (candidate.find('.') != std::string_view::npos && first_part(wanted) == first_part(candidate))
             return candidate;
     return {};
 }
 
-}  // namespace chronicle::core
+} // namespace chronicle::core

@@ -27,4 +27,4 @@ std::string_view trim(std::string_view text);
 /// first dotted part ("console.print" → "console.log"). Empty: none is near.
 std::string_view nearest_name(std::string_view name, std::span<const std::string_view> candidates);
 
-}  // namespace chronicle::core
+} // namespace chronicle::core

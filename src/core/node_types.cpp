@@ -19,8 +19,7 @@ constexpr Role sink_only[] = {Role::sink};
 
 // ---- checks of what single fields do not say -------------------------------------------------
 
-void check_generators(const json &fields, std::string_view path, std::vector<Fault> &faults)
-{
+void check_generators(const json &fields, std::string_view path, std::vector<Fault> &faults) {
     if (is_reference(fields))
         return;
     if (fields.empty())
@@ -41,8 +40,7 @@ void check_generators(const json &fields, std::string_view path, std::vector<Fau
     }
 }
 
-void check_sequence(const json &config, std::string_view path, std::vector<Fault> &faults)
-{
+void check_sequence(const json &config, std::string_view path, std::vector<Fault> &faults) {
     const auto literal = [&](const char *key, std::int64_t otherwise) {
         return config.contains(key) ? integer_value(config[key]) : std::optional(otherwise);
     };
@@ -56,8 +54,7 @@ void check_sequence(const json &config, std::string_view path, std::vector<Fault
         check_generators(config["fields"], path_key(path, "fields"), faults);
 }
 
-void check_collection(const json &config, std::string_view path, std::vector<Fault> &faults)
-{
+void check_collection(const json &config, std::string_view path, std::vector<Fault> &faults) {
     const json &data = config["data"];
     if (is_reference(data))
         return;
@@ -153,10 +150,7 @@ constexpr ConfigField console_fields[] = {
      .default_json = "\"text\"",
      .description = "How a row is written.",
      .choices = log_formats},
-    {.name = "pretty",
-     .kind = Kind::boolean,
-     .default_json = "false",
-     .description = "Indents JSON."},
+    {.name = "pretty", .kind = Kind::boolean, .default_json = "false", .description = "Indents JSON."},
 };
 
 // ---- the registry ----------------------------------------------------------------------------
@@ -231,8 +225,7 @@ constexpr Instead instead[] = {
     {"s3", outside_worker},
 };
 
-std::string_view hint_instead(std::string_view name)
-{
+std::string_view hint_instead(std::string_view name) {
     const std::string_view first_part = name.substr(0, name.find_first_of("._-"));
     for (const Instead &entry : instead)
         if (entry.prefix == first_part)
@@ -241,29 +234,41 @@ std::string_view hint_instead(std::string_view name)
 }
 
 // The JSON Schema of one field.
-json field_schema(const ConfigField &field)
-{
+json field_schema(const ConfigField &field) {
     json schema = {{"description", field.description}};
     switch (field.kind) {
-        case Kind::any: break;
-        case Kind::text: schema["type"] = "string"; break;
-        case Kind::integer: schema["type"] = "integer"; break;
-        case Kind::number: schema["type"] = "number"; break;
-        case Kind::boolean: schema["type"] = "boolean"; break;
-        case Kind::object: schema["type"] = "object"; break;
-        case Kind::array: schema["type"] = "array"; break;
-        case Kind::names:
-            schema["type"] = "array";
-            schema["items"] = {{"type", "string"}};
-            break;
-        case Kind::duration:
-            schema["type"] = {"number", "string"};
-            schema["format"] = "duration";
-            break;
-        case Kind::choice:
-            schema["type"] = "string";
-            schema["enum"] = field.choices;
-            break;
+    case Kind::any:
+        break;
+    case Kind::text:
+        schema["type"] = "string";
+        break;
+    case Kind::integer:
+        schema["type"] = "integer";
+        break;
+    case Kind::number:
+        schema["type"] = "number";
+        break;
+    case Kind::boolean:
+        schema["type"] = "boolean";
+        break;
+    case Kind::object:
+        schema["type"] = "object";
+        break;
+    case Kind::array:
+        schema["type"] = "array";
+        break;
+    case Kind::names:
+        schema["type"] = "array";
+        schema["items"] = {{"type", "string"}};
+        break;
+    case Kind::duration:
+        schema["type"] = {"number", "string"};
+        schema["format"] = "duration";
+        break;
+    case Kind::choice:
+        schema["type"] = "string";
+        schema["enum"] = field.choices;
+        break;
     }
     if (!field.default_json.empty())
         schema["default"] = json::parse(field.default_json);
@@ -272,26 +277,25 @@ json field_schema(const ConfigField &field)
     return schema;
 }
 
-}  // namespace
+} // namespace
 
-std::string_view role_name(Role role)
-{
+std::string_view role_name(Role role) {
     switch (role) {
-        case Role::source: return "source";
-        case Role::transform: return "transform";
-        case Role::sink: return "sink";
-        case Role::control: return "control";
+    case Role::source:
+        return "source";
+    case Role::transform:
+        return "transform";
+    case Role::sink:
+        return "sink";
+    case Role::control:
+        return "control";
     }
     return {};
 }
 
-bool NodeType::has_role(Role role) const
-{
-    return std::find(roles.begin(), roles.end(), role) != roles.end();
-}
+bool NodeType::has_role(Role role) const { return std::find(roles.begin(), roles.end(), role) != roles.end(); }
 
-const ConfigField *NodeType::find_field(std::string_view key) const
-{
+const ConfigField *NodeType::find_field(std::string_view key) const {
     for (const ConfigField &field : fields)
         if (same_key(key, field.name) || (!field.alias.empty() && same_key(key, field.alias)))
             return &field;
@@ -300,16 +304,14 @@ const ConfigField *NodeType::find_field(std::string_view key) const
 
 std::span<const NodeType> node_types() { return registry; }
 
-const NodeType *find_node_type(std::string_view name)
-{
+const NodeType *find_node_type(std::string_view name) {
     for (const NodeType &type : registry)
         if (!name.empty() && (type.name == name || type.alias == name))
             return &type;
     return nullptr;
 }
 
-std::string unknown_node_type(std::string_view name)
-{
+std::string unknown_node_type(std::string_view name) {
     std::string text = "unknown node type \"" + std::string(name.substr(0, 100)) + "\"";
     if (const std::string_view hint = hint_instead(name); !hint.empty())
         return text + "; " + std::string(hint);
@@ -324,8 +326,7 @@ std::string unknown_node_type(std::string_view name)
     return text + "; the view node_types lists those that exist";
 }
 
-json config_schema(const NodeType &type)
-{
+json config_schema(const NodeType &type) {
     json schema = {{"type", "object"},
                    {"properties", json::object()},
                    {"required", json::array()},
@@ -339,4 +340,4 @@ json config_schema(const NodeType &type)
     return schema;
 }
 
-}  // namespace chronicle::core
+} // namespace chronicle::core

@@ -29,26 +29,26 @@ std::string_view role_name(Role role);
 /// One key of a node's config. Names are matched in camelCase and snake_case.
 struct ConfigField {
     enum class Kind : std::uint8_t {
-        any,       ///< any JSON value
-        text,      ///< a string that is not blank
-        integer,   ///< 64 bits; also as a string
-        number,    ///< also as a string
-        boolean,   ///< also "true" and "false"
+        any, ///< any JSON value
+        text, ///< a string that is not blank
+        integer, ///< 64 bits; also as a string
+        number, ///< also as a string
+        boolean, ///< also "true" and "false"
         object,
         array,
-        names,     ///< an array of strings; one string stands for an array of one
-        duration,  ///< seconds, or text like "500ms"; see duration.hpp
-        choice,    ///< one of `choices`
+        names, ///< an array of strings; one string stands for an array of one
+        duration, ///< seconds, or text like "500ms"; see duration.hpp
+        choice, ///< one of `choices`
     };
 
     std::string_view name;
     std::string_view alias = {};
     Kind kind = Kind::any;
     bool required = false;
-    std::string_view default_json = {};  ///< JSON text; empty: none
+    std::string_view default_json = {}; ///< JSON text; empty: none
     std::string_view description = {};
     std::span<const std::string_view> choices = {};
-    double minimum = -std::numeric_limits<double>::infinity();  ///< of integers and numbers
+    double minimum = -std::numeric_limits<double>::infinity(); ///< of integers and numbers
 };
 
 struct NodeType {
@@ -59,8 +59,8 @@ struct NodeType {
     std::string_view category;
     std::string_view description;
     std::span<const ConfigField> fields;
-    bool needs_input = false;        ///< makes no sense without an incoming edge
-    bool timeout_in_config = false;  ///< the config's timeout limits the node, as the node's own does
+    bool needs_input = false; ///< makes no sense without an incoming edge
+    bool timeout_in_config = false; ///< the config's timeout limits the node, as the node's own does
     /// Checks what the fields alone do not say; gets the config with canonical names. References
     /// are still unresolved and must be let through. May be null.
     void (*check)(const json &config, std::string_view path, std::vector<Fault> &faults) = nullptr;
@@ -83,4 +83,4 @@ std::string unknown_node_type(std::string_view name);
 /// JSON Schema of the type's config, for the view node_types.
 json config_schema(const NodeType &type);
 
-}  // namespace chronicle::core
+} // namespace chronicle::core

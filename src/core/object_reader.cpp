@@ -5,13 +5,11 @@
 
 namespace chronicle::core {
 
-void ObjectReader::fault(std::string path, std::string problem)
-{
+void ObjectReader::fault(std::string path, std::string problem) {
     faults_.push_back({std::move(path), std::move(problem)});
 }
 
-Member ObjectReader::find(std::initializer_list<std::string_view> keys) const
-{
+Member ObjectReader::find(std::initializer_list<std::string_view> keys) const {
     for (const std::string_view key : keys)
         for (const std::string &spelling : {std::string(key), camel_case(key)})
             if (const auto found = object_.find(spelling); found != object_.end())
@@ -20,8 +18,7 @@ Member ObjectReader::find(std::initializer_list<std::string_view> keys) const
     return {};
 }
 
-std::optional<std::string> ObjectReader::text(const Member &member)
-{
+std::optional<std::string> ObjectReader::text(const Member &member) {
     if (!member)
         return std::nullopt;
     if (!member.value->is_string()) {
@@ -31,36 +28,31 @@ std::optional<std::string> ObjectReader::text(const Member &member)
     return member.value->get<std::string>();
 }
 
-std::optional<int> ObjectReader::integer(std::string_view key, int low, int high)
-{
+std::optional<int> ObjectReader::integer(std::string_view key, int low, int high) {
     const Member member = find({key});
     if (!member)
         return std::nullopt;
     const std::optional<std::int64_t> value = integer_value(*member.value);
     if (!value || *value < low || *value > high) {
-        fault(member.path, "must be a whole number from " + std::to_string(low) + " to " +
-                               std::to_string(high));
+        fault(member.path, "must be a whole number from " + std::to_string(low) + " to " + std::to_string(high));
         return std::nullopt;
     }
     return static_cast<int>(*value);
 }
 
-std::optional<double> ObjectReader::number(std::string_view key, double low, double high)
-{
+std::optional<double> ObjectReader::number(std::string_view key, double low, double high) {
     const Member member = find({key});
     if (!member)
         return std::nullopt;
     const std::optional<double> value = number_value(*member.value);
     if (!value || *value < low || *value > high) {
-        fault(member.path,
-              "must be a number from " + json(low).dump() + " to " + json(high).dump());
+        fault(member.path, "must be a number from " + json(low).dump() + " to " + json(high).dump());
         return std::nullopt;
     }
     return value;
 }
 
-std::optional<bool> ObjectReader::boolean(std::string_view key)
-{
+std::optional<bool> ObjectReader::boolean(std::string_view key) {
     const Member member = find({key});
     if (!member)
         return std::nullopt;
@@ -71,8 +63,7 @@ std::optional<bool> ObjectReader::boolean(std::string_view key)
     return member.value->get<bool>();
 }
 
-std::optional<double> ObjectReader::duration(std::string_view key)
-{
+std::optional<double> ObjectReader::duration(std::string_view key) {
     const Member member = find({key});
     if (!member)
         return std::nullopt;
@@ -82,8 +73,7 @@ std::optional<double> ObjectReader::duration(std::string_view key)
     return value.value;
 }
 
-Member ObjectReader::array(std::string_view key)
-{
+Member ObjectReader::array(std::string_view key) {
     const Member member = find({key});
     if (!member || member.value->is_array())
         return member;
@@ -91,8 +81,7 @@ Member ObjectReader::array(std::string_view key)
     return {};
 }
 
-Member ObjectReader::object(std::string_view key)
-{
+Member ObjectReader::object(std::string_view key) {
     const Member member = find({key});
     if (!member || member.value->is_object())
         return member;
@@ -100,8 +89,7 @@ Member ObjectReader::object(std::string_view key)
     return {};
 }
 
-std::vector<std::string> ObjectReader::texts(std::string_view key)
-{
+std::vector<std::string> ObjectReader::texts(std::string_view key) {
     std::vector<std::string> result;
     const Member member = array(key);
     if (!member)
@@ -112,4 +100,4 @@ std::vector<std::string> ObjectReader::texts(std::string_view key)
     return result;
 }
 
-}  // namespace chronicle::core
+} // namespace chronicle::core

@@ -14,7 +14,7 @@ namespace chronicle::core {
 
 /// One key of a document as it was found.
 struct Member {
-    const json *value = nullptr;  ///< null: missing, or JSON null
+    const json *value = nullptr; ///< null: missing, or JSON null
     std::string path;
 
     explicit operator bool() const { return value != nullptr; }
@@ -26,9 +26,7 @@ struct Member {
 class ObjectReader {
 public:
     ObjectReader(const json &object, std::string path, std::vector<Fault> &faults)
-        : object_(object), path_(std::move(path)), faults_(faults)
-    {
-    }
+        : object_(object), path_(std::move(path)), faults_(faults) {}
 
     const std::string &path() const { return path_; }
     void fault(std::string path, std::string problem);
@@ -54,9 +52,7 @@ public:
 
     /// One of several words.
     template <typename T>
-    T choice(std::string_view key, std::initializer_list<std::pair<std::string_view, T>> words,
-             T otherwise)
-    {
+    T choice(std::string_view key, std::initializer_list<std::pair<std::string_view, T>> words, T otherwise) {
         const Member member = find({key});
         if (!member)
             return otherwise;
@@ -76,4 +72,4 @@ private:
     std::vector<Fault> &faults_;
 };
 
-}  // namespace chronicle::core
+} // namespace chronicle::core

@@ -8,26 +8,17 @@ namespace chronicle::core {
 
 /// A value, or a sentence that says why there is none. Used wherever the input comes from a user;
 /// exceptions are kept for programming errors.
-template <typename T>
-struct Result {
+template <typename T> struct Result {
     std::optional<T> value;
-    std::string problem;  ///< empty exactly when there is a value
+    std::string problem; ///< empty exactly when there is a value
 
     explicit operator bool() const { return value.has_value(); }
     const T &operator*() const { return *value; }
     const T *operator->() const { return &*value; }
 };
 
-template <typename T>
-Result<T> ok(T value)
-{
-    return {std::move(value), {}};
-}
+template <typename T> Result<T> ok(T value) { return {std::move(value), {}}; }
 
-template <typename T>
-Result<T> problem(std::string text)
-{
-    return {std::nullopt, std::move(text)};
-}
+template <typename T> Result<T> problem(std::string text) { return {std::nullopt, std::move(text)}; }
 
-}  // namespace chronicle::core
+} // namespace chronicle::core

@@ -7,16 +7,12 @@ namespace chronicle::core {
 namespace {
 
 constexpr std::uint16_t counter_max = 0xfff;
-constexpr std::uint16_t counter_seed_mask = 0x7ff;  // the highest bit stays clear: room to count
+constexpr std::uint16_t counter_seed_mask = 0x7ff; // the highest bit stays clear: room to count
 
-std::uint16_t two_bytes(const UuidRandom &random)
-{
-    return static_cast<std::uint16_t>(random[0] << 8 | random[1]);
-}
+std::uint16_t two_bytes(const UuidRandom &random) { return static_cast<std::uint16_t>(random[0] << 8 | random[1]); }
 
 // The layout of RFC 9562, section 5.7; rand_a has 12 bits.
-Uuid assemble(std::uint64_t unix_ms, std::uint16_t rand_a, const UuidRandom &random)
-{
+Uuid assemble(std::uint64_t unix_ms, std::uint16_t rand_a, const UuidRandom &random) {
     Uuid uuid{};
     for (std::size_t i = 0; i < 6; i++)
         uuid[i] = static_cast<std::uint8_t>(unix_ms >> (40 - 8 * i));
@@ -28,13 +24,9 @@ Uuid assemble(std::uint64_t unix_ms, std::uint16_t rand_a, const UuidRandom &ran
     return uuid;
 }
 
-bool dash_at(std::size_t position)
-{
-    return position == 8 || position == 13 || position == 18 || position == 23;
-}
+bool dash_at(std::size_t position) { return position == 8 || position == 13 || position == 18 || position == 23; }
 
-int hex_value(char c)
-{
+int hex_value(char c) {
     if (c >= '0' && c <= '9')
         return c - '0';
     if (c >= 'a' && c <= 'f')
@@ -44,15 +36,11 @@ int hex_value(char c)
     return -1;
 }
 
-}  // namespace
+} // namespace
 
-Uuid uuid_v7(std::uint64_t unix_ms, const UuidRandom &random)
-{
-    return assemble(unix_ms, two_bytes(random), random);
-}
+Uuid uuid_v7(std::uint64_t unix_ms, const UuidRandom &random) { return assemble(unix_ms, two_bytes(random), random); }
 
-Uuid UuidV7Generator::next(std::uint64_t unix_ms, const UuidRandom &random)
-{
+Uuid UuidV7Generator::next(std::uint64_t unix_ms, const UuidRandom &random) {
     const auto seed = static_cast<std::uint16_t>(two_bytes(random) & counter_seed_mask);
     if (unix_ms > last_ms) {
         last_ms = unix_ms;
@@ -66,8 +54,7 @@ Uuid UuidV7Generator::next(std::uint64_t unix_ms, const UuidRandom &random)
     return assemble(last_ms, counter, random);
 }
 
-std::string uuid_to_text(const Uuid &uuid)
-{
+std::string uuid_to_text(const Uuid &uuid) {
     constexpr std::string_view digits = "0123456789abcdef";
     std::string text;
     text.reserve(36);
@@ -80,8 +67,7 @@ std::string uuid_to_text(const Uuid &uuid)
     return text;
 }
 
-std::optional<Uuid> uuid_from_text(std::string_view text)
-{
+std::optional<Uuid> uuid_from_text(std::string_view text) {
     if (text.size() != 36)
         return std::nullopt;
     Uuid uuid{};
@@ -101,4 +87,4 @@ std::optional<Uuid> uuid_from_text(std::string_view text)
     return uuid;
 }
 
-}  // namespace chronicle::core
+} // namespace chronicle::core

@@ -34,4 +34,4 @@ std::string uuid_to_text(const Uuid &uuid);
 /// Reads the form that uuid_to_text writes, in either case; anything else is empty.
 std::optional<Uuid> uuid_from_text(std::string_view text);
 
-}  // namespace chronicle::core
+} // namespace chronicle::core
