@@ -15,7 +15,9 @@ CREATE FUNCTION chronicle_data.ms_between(earlier timestamptz, later timestamptz
 CREATE INDEX execution_stream ON chronicle_data.execution
     (('workflow-' || workflow_id || '/' || execution_id::text));
 
-CREATE VIEW chronicle.events WITH (security_barrier) AS
+-- Each kind of event behind a barrier of its own: the planner opens a UNION ALL view up, barrier or not, and would run a
+-- reader's condition on rows that the reader must not see.
+CREATE VIEW chronicle_data.user_event WITH (security_barrier) AS
 SELECT v.global_position, s.name AS stream, v.version, v.type, v.data, v.metadata, v.event_id, v.recorded_at, s.category,
        v.type_version,
        COALESCE(v.metadata ->> 'correlation_id', v.metadata ->> '$correlationId') AS correlation_id,
@@ -23,13 +25,23 @@ SELECT v.global_position, s.name AS stream, v.version, v.type, v.data, v.metadat
        v.actor
   FROM chronicle_data.event AS v
   JOIN chronicle_data.stream AS s ON s.stream_id = v.stream_id
- WHERE (SELECT chronicle_data.has_level('reader'))
-UNION ALL
-SELECT v.global_position, 'workflow-' || e.workflow_id || '/' || e.execution_id::text, v.version, v.type, v.data, '{}',
-       v.event_id, v.recorded_at, 'workflow', 1, NULL, NULL, v.actor
+ WHERE (SELECT chronicle_data.has_level('reader'));
+CREATE VIEW chronicle_data.engine_event WITH (security_barrier) AS
+SELECT v.global_position, 'workflow-' || e.workflow_id || '/' || e.execution_id::text AS stream, v.version, v.type, v.data,
+       '{}'::jsonb AS metadata, v.event_id, v.recorded_at, 'workflow' COLLATE "C" AS category, 1 AS type_version,
+       NULL::text AS correlation_id, NULL::text AS causation_id, v.actor
   FROM chronicle_data.workflow_event AS v
   JOIN chronicle_data.execution AS e ON e.execution_id = v.execution_id
  WHERE chronicle_data.sees_execution(e.owner, e.started_by);
+
+CREATE VIEW chronicle.events WITH (security_barrier) AS
+SELECT u.global_position, u.stream, u.version, u.type, u.data, u.metadata, u.event_id, u.recorded_at, u.category,
+       u.type_version, u.correlation_id, u.causation_id, u.actor
+  FROM chronicle_data.user_event AS u
+UNION ALL
+SELECT w.global_position, w.stream, w.version, w.type, w.data, w.metadata, w.event_id, w.recorded_at, w.category,
+       w.type_version, w.correlation_id, w.causation_id, w.actor
+  FROM chronicle_data.engine_event AS w;
 COMMENT ON VIEW chronicle.events IS
 'Every event: of users'' streams (for readers) and of runs (category workflow, by the rights on the run). No order of its own: ORDER BY global_position. A row passes where a chronicle.event is wanted: apply(state, e) FROM events e.';
 COMMENT ON COLUMN chronicle.events.global_position IS 'number in the whole log; rises, may have holes';
