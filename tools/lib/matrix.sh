@@ -36,7 +36,8 @@ add_result() {
         passed=$((passed + BASH_REMATCH[1]))
         failed=$((failed + BASH_REMATCH[2]))
         skipped=$((skipped + ${BASH_REMATCH[4]:-0}))
-        printf '%s: %s\n' "$release" "$line"
+        while read -r line; do failures+=("$release: $line"); done < <(sed -n 's/^failed: //p' "$log")
+        while read -r line; do skips+=("$release: $line"); done < <(sed -n 's/^skipped: //p' "$log")
     else
         fail "$release: ended without a result"
     fi
