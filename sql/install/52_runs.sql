@@ -26,7 +26,7 @@ GRANT SELECT ON chronicle.workflow_versions TO PUBLIC;
 
 CREATE VIEW chronicle.workflows WITH (security_barrier) AS
 SELECT w.workflow_id, w.version, d.definition ->> 'version' AS version_label,
-       COALESCE(d.definition ->> 'name', w.workflow_id) AS name, d.definition ->> 'description' AS description,
+       COALESCE(NULLIF(d.definition ->> 'name', ''), w.workflow_id) AS name, d.definition ->> 'description' AS description,
        ARRAY(SELECT jsonb_array_elements_text(NULLIF(d.definition -> 'tags', 'null'))) AS tags,
        jsonb_array_length(d.definition -> 'nodes') AS nodes,
        COALESCE(jsonb_array_length(NULLIF(d.definition -> 'edges', 'null')), 0) AS edges,
@@ -59,7 +59,7 @@ GRANT SELECT ON chronicle.workflows TO PUBLIC;
 CREATE INDEX execution_queued ON chronicle_data.execution (queued_at DESC);
 CREATE VIEW chronicle.executions WITH (security_barrier) AS
 SELECT e.execution_id, e.workflow_id, e.version AS workflow_version,
-       COALESCE(d.definition ->> 'name', e.workflow_id) AS workflow_name,
+       COALESCE(NULLIF(d.definition ->> 'name', ''), e.workflow_id) AS workflow_name,
        e.status, e.queued_at, e.started_at, e.ended_at,
        chronicle_data.ms_between(e.started_at, e.ended_at) AS duration_ms,
        COALESCE(e.completed_nodes,

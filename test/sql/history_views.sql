@@ -187,7 +187,7 @@ SELECT pg_temp.result(6, 'pack', 'completed', 1, 2100, 2150);
 SELECT pg_temp.result(6, 'ship', 'completed', 1, 2800, 3000, NULL, '{"shipped": true}');
 SELECT pg_temp.run(7, 'h_risky', 'cancelled', 1000, 1500, 0);
 -- h_idle: never run; null stands for an absent key.
-SELECT pg_temp.workflow('{"id": "h_idle", "nodes": [{"id": "only", "type": "sql.query"}], "edges": null, "tags": null}');
+SELECT pg_temp.workflow('{"id": "h_idle", "name": "", "nodes": [{"id": "only", "type": "sql.query"}], "edges": null, "tags": null}');
 -- An event of a user.
 INSERT INTO chronicle_data.stream VALUES (900000001, 'h_cart-1', 'h_cart', pg_temp.at(0));
 INSERT INTO chronicle_data.event
