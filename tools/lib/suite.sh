@@ -89,8 +89,11 @@ copy_postgresql() {
         as_postgres mkdir -p "$scratch/pg${directory%/*}" &&
             as_postgres cp -r --preserve=mode,links,timestamps "$directory" "$scratch/pg$directory" || return
     done
-    directory=$("$PG_CONFIG" --includedir-server) # …/15/server
-    as_postgres mkdir -p "$scratch/pg${directory%/*}" && as_postgres ln -s "$directory" "$scratch/pg$directory"
+    for directory in $("$PG_CONFIG" --includedir) $("$PG_CONFIG" --includedir-server) $("$PG_CONFIG" --libdir); do
+        [ -e "$scratch/pg$directory" ] && continue
+        as_postgres mkdir -p "$scratch/pg${directory%/*}" &&
+            as_postgres ln -s "$directory" "$scratch/pg$directory" || return
+    done
 }
 
 scratch_make() { in_scratch make --no-print-directory PG_CONFIG="$scratch_pg_config" "$@"; }
