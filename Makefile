@@ -1,15 +1,15 @@
 # chronicle: PGXS build.  `make && make install && make installcheck` with PG_CONFIG=… for another server.
 EXTENSION = chronicle
-VERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" chronicle.control)
+EXTVERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" chronicle.control)
 
 MODULE_big = chronicle
 CORE_SOURCES := $(sort $(wildcard src/core/*.cpp))
-SOURCES := $(sort $(wildcard src/*.cpp $(addsuffix /*.cpp,$(filter-out src/core/ src/testing/,$(wildcard src/*/)) $(wildcard src/*/*/))))
+SOURCES := $(sort $(filter-out src/core/% src/testing/%,$(wildcard src/*.cpp src/*/*.cpp src/*/*/*.cpp)))
 OBJS = $(CORE_SOURCES:.cpp=.o) $(SOURCES:.cpp=.o)
 
 # The install script is the numbered parts, one per capability, joined in order.
 SQL_PARTS := $(sort $(wildcard sql/install/*.sql))
-INSTALL_SQL = sql/chronicle--$(VERSION).sql
+INSTALL_SQL = sql/chronicle--$(EXTVERSION).sql
 DATA_built = $(INSTALL_SQL)
 DATA = $(wildcard sql/updates/*.sql)
 EXTRA_CLEAN = $(INSTALL_SQL) $(wildcard src/*.d src/*/*.d src/*/*/*.d) $(wildcard src/testing/*.o) chronicle_testing.so
@@ -24,7 +24,7 @@ ISOLATION_OPTS = --inputdir=test --outputdir=build/isolation --load-extension=ch
 
 PG_CXXFLAGS = -std=c++20 -O2 -Wall -Wextra -Wno-register -fvisibility=hidden -fvisibility-inlines-hidden \
 	-fno-math-errno -MMD -MP -isystem $(shell $(PG_CONFIG) --includedir-server) -Isrc \
-	-DCHRONICLE_VERSION='"$(VERSION)"' $(if $(WERROR),-Werror)
+	-DCHRONICLE_VERSION='"$(EXTVERSION)"' $(if $(WERROR),-Werror)
 SHLIB_LINK = -lstdc++
 PG_CONFIG ?= pg_config
 
@@ -43,8 +43,11 @@ $(CORE_SOURCES:.cpp=.o): src/core/%.o: src/core/%.cpp
 
 $(INSTALL_SQL): $(SQL_PARTS) chronicle.control
 	@echo "joining $(words $(SQL_PARTS)) SQL parts into $@"
-	@{ echo '\echo Use "CREATE EXTENSION chronicle" to load this file. \quit'; \
+	@{ printf '%s\n' '\echo Use "CREATE EXTENSION chronicle" to load this file. \quit'; \
 	   for part in $(SQL_PARTS); do printf '\n-- %s\n' "$$part"; cat "$$part"; done; } > $@
+
+# The version is compiled in: a library of another version than the schema refuses to work.
+src/store/catalog.o: chronicle.control Makefile
 
 # The testing-only module: proves the seam in regress, never installed by default.
 TESTING_SOURCES := $(wildcard src/testing/*.cpp)
@@ -52,14 +55,14 @@ TESTING_OBJS = $(TESTING_SOURCES:.cpp=.o) $(patsubst %.cpp,%.o,$(wildcard src/pg
 chronicle_testing.so: $(TESTING_OBJS)
 	$(CXX) $(CXXFLAGS) -shared -o $@ $(TESTING_OBJS) $(LDFLAGS) -lstdc++
 
-.PHONY: testing install-testing installcheck-testing demo check bench
+.PHONY: testing install-testing installcheck-testing demo bench
 testing: chronicle_testing.so
 install-testing: testing
 	$(INSTALL_SHLIB) chronicle_testing.so '$(DESTDIR)$(pkglibdir)/'
 installcheck-testing:
 	$(pg_regress_installcheck) --inputdir=test --outputdir=build/testing --load-extension=chronicle --dbname=contrib_regression $(TESTING_REGRESS)
-demo check:
-	tools/$@
+demo:
+	tools/demo
 bench:
 	bench/run
 

@@ -25,6 +25,7 @@ public:
 private:
     pg::UserScope user_;
     pg::GucScope settings_;
+    pg::SnapshotScope snapshot_;
     pg::Spi spi_;
 };
 

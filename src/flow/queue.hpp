@@ -33,14 +33,14 @@ struct Demand {
 /// Inside a transaction: owners with ready nodes.
 std::vector<Demand> demand();
 
-/// Inside a transaction: nodes whose executor is dead become ready again, or fail for good when they were lost three
-/// times while they ran alone.
+/// Nodes whose executor is dead become ready again, or fail for good when they were lost three times while they ran
+/// alone. In transactions of its own.
 void reclaim();
 
 /// Inside a transaction: retries that are due become ready. Returns when the next one is due (0: none).
 TimestampTz promote_due();
 
-/// Inside a transaction: fails every ready node of an owner that no executor can run as.
+/// Fails every ready node of an owner that no executor can run as. In transactions of its own.
 void fail_ready_of(const std::string &owner, int sqlstate, const std::string &reason);
 
 } // namespace chronicle::flow

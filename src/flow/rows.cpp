@@ -193,7 +193,7 @@ void RowsDecoder::add(std::string_view chunk) {
     }
 }
 
-std::string rows_to_json(const Rows &rows, int64 limit) {
+std::optional<std::string> rows_to_json(const Rows &rows, int64 limit) {
     pg::Spi spi;
     register_rows("output", rows);
     std::string sql = "SELECT pg_catalog.jsonb_agg(pg_catalog.to_jsonb(r)) FROM (SELECT * FROM output";
@@ -204,11 +204,18 @@ std::string rows_to_json(const Rows &rows, int64 limit) {
         return "[]";
     std::string json = result[0].jsonb(1);
     if (json.size() > static_cast<size_t>(settings::max_output_bytes))
+        return std::nullopt;
+    return json;
+}
+
+std::string whole_json(const Rows &rows) {
+    std::optional<std::string> json = rows_to_json(rows, -1);
+    if (!json)
         pg::raise(ERRCODE_PROGRAM_LIMIT_EXCEEDED,
                   {.message = "the node's output is larger than chronicle.max_output_bytes",
-                   .detail = core::json{{"bytes", json.size()}, {"limit", settings::max_output_bytes}}.dump(),
+                   .detail = core::json{{"limit", settings::max_output_bytes}}.dump(),
                    .hint = "Aggregate or filter the rows before a condition or a reference reads them."});
-    return json;
+    return *json;
 }
 
 void register_rows(const char *name, const Rows &rows) {

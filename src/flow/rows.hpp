@@ -51,8 +51,10 @@ private:
     std::vector<Oid> input_functions_, type_parameters_;
 };
 
-/// The first `limit` rows (negative: all) as a JSON array of row objects; 54000 over chronicle.max_output_bytes.
-std::string rows_to_json(const Rows &rows, int64 limit);
+/// The first `limit` rows (negative: all) as a JSON array of row objects; nothing over chronicle.max_output_bytes.
+std::optional<std::string> rows_to_json(const Rows &rows, int64 limit);
+/// All rows as JSON; 54000 over chronicle.max_output_bytes.
+std::string whole_json(const Rows &rows);
 
 /// Makes a relation visible by name to statements of the current SPI connection.
 void register_rows(const char *name, const Rows &rows);

@@ -51,7 +51,7 @@ void TableWriter::insert(const Datum *values, const bool *nulls) {
 }
 
 IndexReader::IndexReader(Oid table, Oid index, Snapshot snapshot)
-    : table_(table, AccessShareLock), snapshot_(snapshot), exceptions_(std::uncaught_exceptions()) {
+    : table_(table, AccessShareLock), snapshot_(snapshot), memory_(CurrentMemoryContext), exceptions_(std::uncaught_exceptions()) {
     call([&]() noexcept {
         index_ = index_open(index, AccessShareLock);
         slot_ = table_slot_create(table_.get(), nullptr);
@@ -77,9 +77,11 @@ void IndexReader::key(int column, int strategy, Oid procedure, Datum value, Oid 
 
 TupleTableSlot *IndexReader::next(bool backwards) {
     bool found = call([&]() noexcept {
-        if (!scan_) {
+        if (!scan_) { // it lives as long as the reader, whatever context the caller is in by now
+            MemoryContext caller = MemoryContextSwitchTo(memory_);
             scan_ = compat::begin_index_scan(table_.get(), index_, snapshot_, key_count_);
             index_rescan(scan_, keys_, key_count_, nullptr, 0);
+            MemoryContextSwitchTo(caller);
         }
         return index_getnext_slot(scan_, backwards ? BackwardScanDirection : ForwardScanDirection, slot_);
     });

@@ -65,6 +65,7 @@ private:
     Table table_;
     Relation index_;
     Snapshot snapshot_;
+    MemoryContext memory_;
     ScanKeyData keys_[max_keys];
     int key_count_ = 0;
     IndexScanDesc scan_ = nullptr;

@@ -49,6 +49,16 @@ void GucScope::set(const char *name, const char *value) {
     });
 }
 
+SnapshotScope::SnapshotScope() : pushed_(!ActiveSnapshotSet()), exceptions_(std::uncaught_exceptions()) {
+    if (pushed_)
+        call([]() noexcept { PushActiveSnapshot(GetTransactionSnapshot()); });
+}
+
+SnapshotScope::~SnapshotScope() {
+    if (pushed_ && !unwinding(exceptions_))
+        PopActiveSnapshot();
+}
+
 void start_transaction() {
     call([]() noexcept {
         SetCurrentStatementStartTimestamp();

@@ -69,6 +69,19 @@ private:
     int exceptions_;
 };
 
+/// An active snapshot for the scope, when there is none: SPI wants one below its own.
+class SnapshotScope {
+public:
+    SnapshotScope();
+    ~SnapshotScope();
+    SnapshotScope(const SnapshotScope &) = delete;
+    SnapshotScope &operator=(const SnapshotScope &) = delete;
+
+private:
+    bool pushed_;
+    int exceptions_;
+};
+
 /// Transaction control for worker processes.
 void start_transaction();
 void commit_transaction();

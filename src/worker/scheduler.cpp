@@ -227,10 +227,12 @@ std::string why_unable(const std::string &name, const Owner &owner) {
 }
 
 // Executors for everybody who has ready nodes. Returns true when more are needed than could be had.
-bool staff_owners() {
+bool staff_owners(const std::vector<flow::Demand> &demands) {
     bool short_of_slots = false;
-    for (const flow::Demand &d : flow::demand()) {
+    for (const flow::Demand &d : demands) {
+        pg::start_transaction();
         Owner owner = look_up_owner(d.owner);
+        pg::commit_transaction();
         std::string unable = why_unable(d.owner, owner);
         if (!unable.empty()) {
             flow::fail_ready_of(d.owner, ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION, unable);
@@ -282,32 +284,32 @@ bool extension_changed() {
 
 // One look at the tables: what is to be taken back, what is due, who needs executors. Milliseconds until the next one.
 long look() {
+    pg::call([]() noexcept { pgstat_report_activity(STATE_RUNNING, "chronicle scheduler"); });
     pg::start_transaction();
-    pg::call([]() noexcept {
-        PushActiveSnapshot(GetTransactionSnapshot());
-        pgstat_report_activity(STATE_RUNNING, "chronicle scheduler");
-    });
-    long sleep = look_interval_ms;
     if (extension_changed()) {
         leaving_as = Outcome::absent;
-    } else {
-        if (take_check_leases())
-            flow::reclaim();
-        TimestampTz due = flow::promote_due();
-        if (due != 0)
-            sleep = std::clamp<long>(static_cast<long>((due - GetCurrentTimestamp()) / 1000) + 1, 1, look_interval_ms);
-        bool short_of_slots = staff_owners();
+        pg::commit_transaction();
+        return 0;
+    }
+    pg::commit_transaction();
+    if (take_check_leases())
+        flow::reclaim();
+    pg::start_transaction();
+    TimestampTz due = flow::promote_due();
+    std::vector<flow::Demand> demands = flow::demand();
+    pg::commit_transaction();
+    bool short_of_slots = staff_owners(demands);
+    {
         RegistryLock lock;
         set_starving(short_of_slots);
-        if (short_of_slots)
-            sleep = std::min(sleep, full_retry_ms);
     }
-    pg::call([]() noexcept { PopActiveSnapshot(); });
-    pg::commit_transaction();
     pg::call([]() noexcept {
         pgstat_report_stat(false);
         pgstat_report_activity(STATE_IDLE, nullptr);
     });
+    long sleep = short_of_slots ? full_retry_ms : look_interval_ms;
+    if (due != 0)
+        sleep = std::clamp<long>(static_cast<long>((due - GetCurrentTimestamp()) / 1000) + 1, 1, sleep);
     return sleep;
 }
 

@@ -41,7 +41,8 @@ void store_lines(const NodeContext &context, const std::vector<std::string> &lin
 
 NodeOutput run_console_log(NodeContext &context) {
     const Rows &rows = context.input_rows();
-    core::json first = *core::parse_json(rows_to_json(rows, std::max<int64>(0, context.integer("limit")))).value;
+    std::optional<std::string> json = rows_to_json(rows, std::max<int64>(0, context.integer("limit")));
+    core::json first = json ? *core::parse_json(*json).value : core::json::array({core::json{{"note", "rows too large to print"}}});
     core::json pretty = context.config("pretty");
     store_lines(context, format_lines(first, context.text("format") == "json", pretty.is_boolean() && pretty.get<bool>()));
     return {rows, rows.count};

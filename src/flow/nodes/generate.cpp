@@ -3,6 +3,7 @@
 #include "core/generate.hpp"
 
 #include "flow/node.hpp"
+#include "pg/memory.hpp"
 
 extern "C" {
 #include "catalog/pg_type_d.h"

@@ -1,0 +1,72 @@
+// One transaction of an executor: a claimed node, and the short successors that run with it. Told in run.cpp.
+#pragma once
+
+#include "flow/execution.hpp"
+#include "flow/node.hpp"
+#include "flow/queue.hpp"
+
+namespace chronicle::flow {
+
+/// The claim is not ours any more: the run is over, or the node was taken back. Nothing may be committed.
+struct LeaseLost {};
+/// What this batch did must be undone, and its first node run by itself.
+struct RepeatAlone {};
+
+/// A node that ran in the batch.
+struct Member {
+    NodeResult result;
+    NodeOutput output;
+    std::optional<Failure> failure;
+};
+
+class Batch {
+public:
+    Batch(const Claim &claim, const Claimant &claimant, bool alone);
+    /// Runs the claimed node, then what became ready, within the limits.
+    void run();
+    /// Records that the claimed node failed, without running it.
+    void fail(const pg::Error &error);
+    /// Everything that is to be stored, and the graph's next step. The caller commits.
+    void finish();
+    size_t size() const { return members_.size(); }
+
+    // What nodes ask for.
+    const Execution &execution() const { return execution_; }
+    const core::Definition &graph() const { return definition_->graph; }
+    /// The rows that a finished node has handed on; nullptr: none.
+    const Rows *rows_of(int node);
+    /// Live upstream nodes, in the order of the edges.
+    std::vector<int> live_sources(int node) const;
+    bool is_finished_ancestor(int candidate, int node) const;
+    /// The context that references read: input, execution_id, nodes.
+    std::string context_json(int node);
+
+private:
+    void run_member(int node, int attempt, int deadline_ms);
+    NodeOutput execute(int node);
+    void store_output(int node, Member &member);
+    std::vector<int> decide_edges(int node, Member &member);
+    void settle(Member &member, TimestampTz started, int attempt, const std::optional<pg::Error> &error);
+    bool may_run_here(int node) const;
+    int budget_left() const;
+    void verify_lease();
+    void replay(Member &member, core::RunState &state, std::vector<Event> &events);
+    bool schedule_retry(const Member &member, std::vector<Event> &events);
+    void record_skipped(const std::vector<int> &nodes, core::RunState &state, std::vector<Event> &events);
+
+    Claim claim_;
+    Claimant claimant_;
+    bool alone_;
+    Execution execution_;
+    std::shared_ptr<const StoredDefinition> definition_;
+    core::RunState state_;
+    std::vector<Member> members_;
+    std::vector<int> ready_;       // became ready in this batch, and have not run in it
+    std::vector<int> over_budget_; // of those: tried, and too slow for a batch
+    std::unordered_map<int, std::optional<Rows>> loaded_;
+    RowsHome home_;
+    Oid owner_role_;
+    TimestampTz begun_;
+};
+
+} // namespace chronicle::flow

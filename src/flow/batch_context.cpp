@@ -1,0 +1,141 @@
+// What a node of a batch sees: rows of others by name, and config with its references resolved.
+#include "flow/batch.hpp"
+
+#include "flow/batch_context.hpp"
+
+extern "C" {
+#include "utils/fmgrprotos.h"
+#include "utils/jsonpath.h"
+}
+
+namespace chronicle::flow {
+
+namespace {
+
+bool has_reference(const core::json &value) {
+    if (core::is_reference(value))
+        return true;
+    if (value.is_structured())
+        for (const core::json &item : value)
+            if (has_reference(item))
+                return true;
+    return false;
+}
+
+core::json resolve(const core::json &value, Datum context) {
+    if (core::is_reference(value)) {
+        if (!value.contains("$"))
+            pg::raise(ERRCODE_FEATURE_NOT_SUPPORTED, {.message = "secrets are not available in this version"});
+        return first_match(context, value["$"].get<std::string>());
+    }
+    core::json copy = value;
+    if (copy.is_structured())
+        for (core::json &item : copy)
+            item = resolve(item, context);
+    return copy;
+}
+
+bool same_columns(TupleDesc a, TupleDesc b) {
+    if (a->natts != b->natts)
+        return false;
+    for (int i = 0; i < a->natts; i++)
+        if (TupleDescAttr(a, i)->atttypid != TupleDescAttr(b, i)->atttypid ||
+            strcmp(NameStr(TupleDescAttr(a, i)->attname), NameStr(TupleDescAttr(b, i)->attname)) != 0)
+            return false;
+    return true;
+}
+
+void append_rows(Rows &to, const Rows &from) {
+    pg::call([&]() noexcept {
+        TupleTableSlot *slot = MakeSingleTupleTableSlot(from.columns, &TTSOpsMinimalTuple);
+        tuplestore_select_read_pointer(from.store, 0);
+        tuplestore_rescan(from.store);
+        while (tuplestore_gettupleslot(from.store, true, false, slot)) {
+            tuplestore_puttupleslot(to.store, slot);
+            CHECK_FOR_INTERRUPTS();
+        }
+        ExecDropSingleTupleTableSlot(slot);
+    });
+    to.count += from.count;
+}
+
+} // namespace
+
+core::json first_match(Datum context, const std::string &path) {
+    const char *text = path.c_str();
+    struct Found {
+        Datum value;
+        bool null;
+    };
+    Found found = pg::call([&]() noexcept {
+        LOCAL_FCINFO(fcinfo, 4);
+        InitFunctionCallInfoData(*fcinfo, nullptr, 4, InvalidOid, nullptr, nullptr);
+        fcinfo->args[0] = {context, false};
+        fcinfo->args[1] = {DirectFunctionCall1(jsonpath_in, CStringGetDatum(text)), false};
+        fcinfo->args[2] = {DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")), false};
+        fcinfo->args[3] = {BoolGetDatum(true), false};
+        Datum value = jsonb_path_query_first(fcinfo);
+        return Found{value, fcinfo->isnull};
+    });
+    return found.null ? core::json() : *core::parse_json(pg::jsonb_to_string(found.value)).value;
+}
+
+bool predicate_holds(Datum document, const std::string &path) {
+    const char *text = path.c_str();
+    return pg::call([&]() noexcept {
+        LOCAL_FCINFO(fcinfo, 4);
+        InitFunctionCallInfoData(*fcinfo, nullptr, 4, InvalidOid, nullptr, nullptr);
+        fcinfo->args[0] = {document, false};
+        fcinfo->args[1] = {DirectFunctionCall1(jsonpath_in, CStringGetDatum(text)), false};
+        fcinfo->args[2] = {DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")), false};
+        fcinfo->args[3] = {BoolGetDatum(true), false};
+        Datum value = jsonb_path_match(fcinfo);
+        return !fcinfo->isnull && DatumGetBool(value);
+    });
+}
+
+BatchNode::BatchNode(Batch &batch, int index) : batch_(batch), index_(index), config_(node().config) {
+    if (!has_reference(config_))
+        return;
+    core::json resolved = resolve(config_, pg::make_jsonb(batch.context_json(index)));
+    std::vector<core::Fault> faults;
+    config_ = core::check_config(*node().type, resolved, "$.config", faults);
+    if (!faults.empty())
+        pg::raise(ERRCODE_INVALID_PARAMETER_VALUE,
+                  {.message = "the config's references do not fit: " + faults.front().path + ": " + faults.front().problem});
+}
+
+const core::Node &BatchNode::node() const { return batch_.graph().nodes[static_cast<size_t>(index_)]; }
+core::json BatchNode::config(std::string_view field) const { return core::config_value(*node().type, config_, field); }
+const pg::Uuid &BatchNode::execution() const { return batch_.execution().id; }
+const core::json &BatchNode::input() const { return batch_.execution().input; }
+
+const Rows *BatchNode::find(const std::string &name) {
+    if (name == "input")
+        return find_input();
+    int candidate = batch_.graph().find(name);
+    return candidate >= 0 && batch_.is_finished_ancestor(candidate, index_) ? batch_.rows_of(candidate) : nullptr;
+}
+
+// The only live upstream's rows, or the UNION ALL of several with the same columns.
+const Rows *BatchNode::find_input() {
+    if (union_)
+        return &*union_;
+    std::vector<const Rows *> all;
+    for (int source : batch_.live_sources(index_))
+        if (const Rows *rows = batch_.rows_of(source))
+            all.push_back(rows);
+    if (all.size() <= 1)
+        return all.empty() ? nullptr : all.front();
+    for (const Rows *rows : all)
+        if (!same_columns(all.front()->columns, rows->columns))
+            pg::raise(ERRCODE_DATATYPE_MISMATCH,
+                      {.message = "the upstream nodes of \"" + node().id + "\" return different columns, so there is no one input",
+                       .hint = "Refer to each upstream by its node id, or give them the same columns."});
+    union_ = make_rows(all.front()->columns);
+    for (const Rows *rows : all)
+        append_rows(*union_, *rows);
+    return &*union_;
+}
+
+} // namespace chronicle::flow

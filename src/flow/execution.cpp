@@ -1,0 +1,231 @@
+#include "flow/execution.hpp"
+
+#include "worker/registry.hpp"
+
+extern "C" {
+#include "utils/acl.h"
+#include "utils/array.h"
+}
+
+namespace chronicle::flow {
+
+namespace {
+
+core::NodeState parse_result_status(const std::string &status) {
+    if (status == "completed" || status == "compensated")
+        return core::NodeState::completed;
+    if (status == "failed")
+        return core::NodeState::failed;
+    return status == "skipped" ? core::NodeState::skipped : core::NodeState::cancelled;
+}
+
+Datum make_int_array(const std::vector<int> &values) {
+    size_t count = values.size();
+    const int *from = values.data();
+    return pg::call([&]() noexcept {
+        Datum *elements = static_cast<Datum *>(palloc(sizeof(Datum) * (count + 1)));
+        for (size_t i = 0; i < count; i++)
+            elements[i] = Int32GetDatum(from[i]);
+        return PointerGetDatum(construct_array(elements, static_cast<int>(count), INT4OID, 4, true, TYPALIGN_INT));
+    });
+}
+
+std::vector<int> read_int_array(Datum datum) {
+    struct Elements {
+        Datum *values;
+        int count;
+    };
+    Elements elements = pg::call([&]() noexcept {
+        Elements e;
+        deconstruct_array(DatumGetArrayTypeP(datum), INT4OID, 4, true, TYPALIGN_INT, &e.values, nullptr, &e.count);
+        return e;
+    });
+    std::vector<int> result;
+    for (int i = 0; i < elements.count; i++)
+        result.push_back(DatumGetInt32(elements.values[i]));
+    return result;
+}
+
+// A node that waits for an executor, or has one: its result is that it was cancelled. The row leaves the queue, so
+// whoever runs it finds at its end that it holds nothing any more; and it is interrupted when this commits.
+void cancel_node(const Execution &execution, const core::Node &node, int index, TimestampTz now, std::vector<Event> &events) {
+    static constexpr Oid types[] = {UUIDOID, INT4OID};
+    static pg::Statement remove{
+        "DELETE FROM chronicle_data.node_task WHERE execution_id = $1 AND node_index = $2 "
+        "RETURNING state, attempt, started_at, coalesce(lease_slot, -1), coalesce(lease_generation, 0)",
+        types};
+    pg::Values values;
+    pg::Rows rows = remove.run(values.uuid(execution.id).int4(index));
+    NodeResult result{.index = index, .status = "cancelled", .ended_at = now};
+    if (!rows.empty()) {
+        result.attempts = rows[0].int4(2);
+        if (!rows[0].null(3))
+            result.started_at = rows[0].time(3);
+        if (rows[0].text(1) == "running")
+            worker::announce_cancel(rows[0].int4(4), static_cast<uint64>(rows[0].int8(5)));
+    }
+    Event event = make_node_event(execution, node, "NodeExecutionCancelled", result.attempts, now);
+    event.data["reason"] = "the run failed";
+    events.push_back(std::move(event));
+    insert_result(execution, node, result);
+}
+
+void end_execution(const Execution &execution, const char *status, TimestampTz now, int completed, const Failure *failure) {
+    static constexpr Oid types[] = {UUIDOID, TEXTOID, TIMESTAMPTZOID, INT4OID, TEXTOID, TEXTOID};
+    static pg::Statement update{"UPDATE chronicle_data.execution SET status = $2, ended_at = $3, completed_nodes = $4, "
+                                "failed_node = $5, error = $6 WHERE execution_id = $1",
+                                types};
+    pg::Values values;
+    values.uuid(execution.id).text(status).time(now).int4(completed);
+    values.maybe_text(failure ? std::optional(failure->node_id) : std::nullopt);
+    values.maybe_text(failure ? std::optional(failure->error) : std::nullopt);
+    update.run(values);
+    worker::announce_finished();
+}
+
+} // namespace
+
+double milliseconds(TimestampTz from, TimestampTz to) { return static_cast<double>(to - from) / 1000.0; }
+
+Failure Failure::from(const std::string &node_id, const pg::Error &error) {
+    return {node_id, error.message(), error.sqlstate_text(), error.detail(), error.hint(), error.context()};
+}
+
+std::optional<Execution> find_execution(const pg::Uuid &id) {
+    static constexpr Oid types[] = {UUIDOID};
+    static pg::Statement find{
+        "SELECT workflow_id, owner, status, version, definition_id, priority, total_nodes, input, started_at "
+        "FROM chronicle_data.execution WHERE execution_id = $1",
+        types};
+    pg::Values values;
+    pg::Rows rows = find.run(values.uuid(id));
+    if (rows.empty())
+        return std::nullopt;
+    pg::Row row = rows[0];
+    Execution e{.id = id, .workflow_id = row.text(1), .workflow_name = {}, .owner = row.text(2), .status = row.text(3),
+                .version = row.int4(4), .definition_id = row.int8(5), .priority = row.int4(6), .total_nodes = row.int4(7),
+                .input = *core::parse_json(row.jsonb(8)).value, .started_at = {}};
+    if (!row.null(9))
+        e.started_at = row.time(9);
+    const core::Definition &graph = stored_definition(e.definition_id)->graph;
+    e.workflow_name = graph.name.empty() ? e.workflow_id : graph.name;
+    return e;
+}
+
+core::RunState load_state(const pg::Uuid &id, const core::Definition &graph) {
+    static constexpr Oid types[] = {UUIDOID};
+    static pg::Statement results{
+        "SELECT node_index, status, live_edges FROM chronicle_data.node_result WHERE execution_id = $1", types};
+    static pg::Statement tasks{"SELECT node_index, state FROM chronicle_data.node_task WHERE execution_id = $1", types};
+    std::vector<core::NodeState> nodes(graph.nodes.size(), core::NodeState::pending);
+    std::vector<core::EdgeState> edges(graph.edges.size(), core::EdgeState::undecided);
+    pg::Values of_results, of_tasks;
+    pg::Rows rows = results.run(of_results.uuid(id));
+    for (uint64 i = 0; i < rows.count; i++) {
+        size_t node = static_cast<size_t>(rows[i].int4(1));
+        nodes[node] = parse_result_status(rows[i].text(2));
+        for (int edge : graph.nodes[node].out)
+            edges[static_cast<size_t>(edge)] = core::EdgeState::dead;
+        bool is_null;
+        for (int edge : read_int_array(rows[i].datum(3, &is_null)))
+            edges[static_cast<size_t>(edge)] = core::EdgeState::live;
+    }
+    rows = tasks.run(of_tasks.uuid(id));
+    for (uint64 i = 0; i < rows.count; i++)
+        nodes[static_cast<size_t>(rows[i].int4(1))] =
+            rows[i].text(2) == "ready" ? core::NodeState::ready : core::NodeState::running;
+    return core::restore_state(graph, std::move(nodes), std::move(edges));
+}
+
+Event make_event(const Execution &execution, const char *type, TimestampTz at) {
+    return {type,
+            std::nullopt,
+            core::json{{"workflowId", execution.workflow_id},
+                       {"executionId", core::uuid_to_text(execution.id)},
+                       {"workflowName", execution.workflow_name}},
+            at};
+}
+
+Event make_node_event(const Execution &execution, const core::Node &node, const char *type, int attempt, TimestampTz at) {
+    Event event = make_event(execution, type, at);
+    event.node_id = node.id;
+    event.data["nodeId"] = node.id;
+    event.data["nodeType"] = node.type->name;
+    event.data["attempt"] = attempt;
+    return event;
+}
+
+void complete_execution(const Execution &execution, int completed_nodes, std::vector<Event> &events) {
+    TimestampTz now = GetCurrentTimestamp();
+    Event event = make_event(execution, "WorkflowCompleted", now);
+    event.data["duration"] = milliseconds(execution.started_at.value_or(now), now);
+    event.data["completedNodes"] = completed_nodes;
+    event.data["totalNodes"] = execution.total_nodes;
+    events.push_back(std::move(event));
+    end_execution(execution, "completed", now, completed_nodes, nullptr);
+}
+
+void fail_execution(const Execution &execution, const core::Definition &graph, core::RunState &state, const Failure &failure,
+                    std::vector<Event> &events) {
+    TimestampTz now = GetCurrentTimestamp();
+    int completed = static_cast<int>(std::count(state.nodes.begin(), state.nodes.end(), core::NodeState::completed));
+    for (int node : core::cancel_unfinished(graph, state))
+        cancel_node(execution, graph.nodes[static_cast<size_t>(node)], node, now, events);
+    Event event = make_event(execution, "WorkflowFailed", now);
+    event.data["duration"] = milliseconds(execution.started_at.value_or(now), now);
+    event.data["failedNodeId"] = failure.node_id;
+    event.data["error"] = failure.error;
+    event.data["sqlstate"] = failure.sqlstate;
+    event.data["completedNodes"] = completed;
+    event.data["totalNodes"] = execution.total_nodes;
+    events.push_back(std::move(event));
+    end_execution(execution, "failed", now, completed, &failure);
+}
+
+void insert_result(const Execution &execution, const core::Node &node, const NodeResult &result) {
+    static constexpr Oid result_types[] = {UUIDOID, INT4OID, TEXTOID,      TEXTOID,  INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID,
+                                           INT8OID, INT4ARRAYOID, JSONBOID, BOOLOID, JSONBOID};
+    static pg::Statement insert{
+        "INSERT INTO chronicle_data.node_result (execution_id, node_index, node_id, status, attempts, started_at, ended_at, "
+        "records_processed, live_edges, output, output_truncated, columns) "
+        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+        result_types};
+    static constexpr Oid chunk_types[] = {UUIDOID, INT4OID, INT4OID, BYTEAOID};
+    static pg::Statement insert_chunk{
+        "INSERT INTO chronicle_data.node_rows (execution_id, node_index, chunk, rows) VALUES ($1, $2, $3, $4)", chunk_types};
+    pg::Values values;
+    values.uuid(execution.id).int4(result.index).text(node.id).text(result.status).int4(result.attempts);
+    result.started_at ? values.time(*result.started_at) : values.null();
+    values.time(result.ended_at).maybe_int8(result.records).add(make_int_array(result.live_edges));
+    result.output ? values.jsonb(*result.output) : values.null();
+    values.boolean(result.truncated);
+    result.columns ? values.jsonb(*result.columns) : values.null();
+    insert.run(values);
+    for (size_t i = 0; i < result.chunks.size(); i++) {
+        pg::Values of_chunk;
+        of_chunk.uuid(execution.id).int4(result.index).int4(static_cast<int>(i));
+        insert_chunk.run(of_chunk.text(result.chunks[i])); // bytea has the form of text: a length and bytes
+    }
+}
+
+void enqueue(const Execution &execution, const core::Definition &graph, const std::vector<int> &nodes,
+             const std::vector<int> &alone) {
+    static constexpr Oid types[] = {UUIDOID, INT4OID, TEXTOID, TEXTOID, INT4OID, BOOLOID};
+    static pg::Statement insert{
+        "INSERT INTO chronicle_data.node_task (execution_id, node_index, node_id, state, owner, priority, alone) "
+        "VALUES ($1, $2, $3, 'ready', $4, $5, $6)",
+        types};
+    if (nodes.empty())
+        return;
+    for (int index : nodes) {
+        const core::Node &node = graph.nodes[static_cast<size_t>(index)];
+        bool by_itself = node.own_transaction || std::find(alone.begin(), alone.end(), index) != alone.end();
+        pg::Values values;
+        values.uuid(execution.id).int4(index).text(node.id).text(execution.owner);
+        insert.run(values.int4(execution.priority + node.priority).boolean(by_itself));
+    }
+    const char *owner = execution.owner.c_str();
+    worker::announce_ready(pg::call([&]() noexcept { return get_role_oid(owner, true); }));
+}
+
+} // namespace chronicle::flow

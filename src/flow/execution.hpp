@@ -1,0 +1,67 @@
+// One run: its row, its graph's state as stored, and how it ends.
+#pragma once
+
+#include "core/graph.hpp"
+#include "core/uuid.hpp"
+
+#include "flow/definition.hpp"
+#include "flow/journal.hpp"
+
+namespace chronicle::flow {
+
+struct Execution {
+    pg::Uuid id;
+    std::string workflow_id, workflow_name, owner, status;
+    int version = 0;
+    int64 definition_id = 0;
+    int priority = 0, total_nodes = 0;
+    core::json input;
+    std::optional<TimestampTz> started_at;
+};
+
+/// The run, by the newest committed state; nothing when there is none. In an EngineScope.
+std::optional<Execution> find_execution(const pg::Uuid &id);
+
+/// The state of its graph from node_result and node_task. In an EngineScope.
+core::RunState load_state(const pg::Uuid &id, const core::Definition &graph);
+
+/// An event of this run with the keys that all have.
+Event make_event(const Execution &execution, const char *type, TimestampTz at);
+/// The same for a node.
+Event make_node_event(const Execution &execution, const core::Node &node, const char *type, int attempt, TimestampTz at);
+
+/// Why a run failed.
+struct Failure {
+    std::string node_id, error, sqlstate, detail, hint, context;
+    static Failure from(const std::string &node_id, const pg::Error &error);
+};
+
+/// Ends the run as completed; the caller holds its lock, in an EngineScope. Appends the event to `events`.
+void complete_execution(const Execution &execution, int completed_nodes, std::vector<Event> &events);
+/// Ends it as failed: nodes that wait or run elsewhere are cancelled.
+void fail_execution(const Execution &execution, const core::Definition &graph, core::RunState &state, const Failure &failure,
+                    std::vector<Event> &events);
+
+/// Records how a node ended.
+struct NodeResult {
+    int index = 0;
+    std::string status;
+    int attempts = 0;
+    std::optional<TimestampTz> started_at = {};
+    TimestampTz ended_at = 0;
+    std::optional<int64> records = {};
+    std::vector<int> live_edges = {};
+    std::optional<std::string> output = {}; // JSON text
+    bool truncated = false;
+    std::optional<std::string> columns = {};
+    std::vector<std::string> chunks = {};
+};
+void insert_result(const Execution &execution, const core::Node &node, const NodeResult &result);
+
+/// Makes nodes ready: they enter the queue, and executors of the owner are woken at commit.
+void enqueue(const Execution &execution, const core::Definition &graph, const std::vector<int> &nodes,
+             const std::vector<int> &alone);
+
+double milliseconds(TimestampTz from, TimestampTz to);
+
+} // namespace chronicle::flow

@@ -1,0 +1,284 @@
+// The queue: chronicle_data.node_task. Lock order everywhere: the run's lock, then its rows.
+#include "flow/execution.hpp"
+
+#include "flow/queue.hpp"
+
+#include "pg/xact.hpp"
+#include "worker/registry.hpp"
+
+extern "C" {
+#include "pgstat.h"
+#include "utils/acl.h"
+}
+
+namespace chronicle::flow {
+
+namespace {
+
+constexpr int candidate_limit = 16;
+constexpr int loss_limit = 3;
+
+struct Candidate {
+    pg::Uuid execution;
+    int node_index;
+};
+
+std::vector<Candidate> candidates(const std::string &owner) {
+    static constexpr Oid types[] = {TEXTOID, INT4OID};
+    static pg::Statement find{"SELECT execution_id, node_index FROM chronicle_data.node_task "
+                              "WHERE state = 'ready' AND owner = $1 ORDER BY priority DESC, queue_number LIMIT $2",
+                              types};
+    pg::Values values;
+    pg::Rows rows = find.run(values.text(owner).int4(candidate_limit));
+    std::vector<Candidate> found;
+    for (uint64 i = 0; i < rows.count; i++)
+        found.push_back({rows[i].uuid(1), rows[i].int4(2)});
+    return found;
+}
+
+// The node becomes ours, if it is still ready; the caller holds the run's lock.
+std::optional<Claim> take(const Candidate &candidate, const Claimant &claimant, TimestampTz now) {
+    static constexpr Oid types[] = {UUIDOID, INT4OID, INT4OID, INT8OID, TIMESTAMPTZOID};
+    static pg::Statement update{
+        "UPDATE chronicle_data.node_task SET state = 'running', attempt = attempt + 1, lease_slot = $3, "
+        "lease_generation = $4, started_at = $5 WHERE execution_id = $1 AND node_index = $2 AND state = 'ready' "
+        "RETURNING node_id, attempt, alone",
+        types};
+    pg::Values values;
+    values.uuid(candidate.execution).int4(candidate.node_index).int4(claimant.slot);
+    pg::Rows rows = update.run(values.int8(static_cast<int64>(claimant.generation)).time(now));
+    if (rows.empty())
+        return std::nullopt;
+    return Claim{candidate.execution, candidate.node_index, rows[0].text(1), rows[0].int4(2), rows[0].boolean(3), claimant.owner};
+}
+
+void mark_execution_running(const Execution &execution, TimestampTz now) {
+    static constexpr Oid types[] = {UUIDOID, TIMESTAMPTZOID};
+    static pg::Statement update{"UPDATE chronicle_data.execution SET status = 'running', started_at = $2 "
+                                "WHERE execution_id = $1",
+                                types};
+    pg::Values values;
+    update.run(values.uuid(execution.id).time(now));
+}
+
+// The events of a claim: the run's start with its first node, and the attempt's.
+void record_claim(const Claim &claim, TimestampTz now) {
+    std::optional<Execution> execution = find_execution(claim.execution);
+    if (!execution)
+        pg::raise(ERRCODE_UNDEFINED_OBJECT, {.message = "a queued node's execution is missing"});
+    std::vector<Event> events;
+    if (execution->status == "pending") {
+        mark_execution_running(*execution, now);
+        Event started = make_event(*execution, "WorkflowStarted", now);
+        started.data["totalNodes"] = execution->total_nodes;
+        started.data["version"] = execution->version;
+        events.push_back(std::move(started));
+    }
+    const core::Definition &graph = stored_definition(execution->definition_id)->graph;
+    const core::Node &node = graph.nodes[static_cast<size_t>(claim.node_index)];
+    events.push_back(make_node_event(*execution, node, "NodeExecutionStarted", claim.attempt, now));
+    write_events(claim.execution, execution->owner, events);
+}
+
+// One look at the queue. `wait_for`: a run whose lock somebody held; the next look waits for it.
+std::optional<Claim> look(const Claimant &claimant, std::optional<pg::Uuid> &wait_for) {
+    access::EngineScope engine;
+    if (wait_for)
+        lock_execution(*wait_for);
+    std::optional<pg::Uuid> waited_for = std::exchange(wait_for, std::nullopt);
+    for (const Candidate &candidate : candidates(claimant.owner)) {
+        if (candidate.execution != waited_for && !try_lock_execution(candidate.execution)) {
+            if (!wait_for)
+                wait_for = candidate.execution;
+            continue;
+        }
+        TimestampTz now = GetCurrentTimestamp();
+        if (std::optional<Claim> claim = take(candidate, claimant, now)) {
+            record_claim(*claim, now);
+            wait_for.reset();
+            return claim;
+        }
+    }
+    return std::nullopt;
+}
+
+struct Lost {
+    pg::Uuid execution;
+    int node_index, slot;
+    uint64 generation;
+};
+
+std::vector<Lost> find_lost() {
+    static pg::Statement find{"SELECT execution_id, node_index, lease_slot, lease_generation FROM chronicle_data.node_task "
+                              "WHERE state = 'running'"};
+    access::EngineScope engine;
+    pg::Rows rows = find.run();
+    std::vector<Lost> lost;
+    for (uint64 i = 0; i < rows.count; i++) {
+        Lost l{rows[i].uuid(1), rows[i].int4(2), rows[i].int4(3), static_cast<uint64>(rows[i].int8(4))};
+        if (!worker::lease_alive(l.slot, l.generation))
+            lost.push_back(l);
+    }
+    return lost;
+}
+
+// Ready again, alone from now on, with the attempt given back.
+void make_ready(const Lost &lost, bool counts) {
+    static constexpr Oid types[] = {UUIDOID, INT4OID, INT4OID};
+    static pg::Statement update{
+        "UPDATE chronicle_data.node_task SET state = 'ready', attempt = attempt - 1, lease_slot = NULL, lease_generation = NULL, "
+        "losses = losses + CASE WHEN alone THEN $3 ELSE 0 END, alone = alone OR $3 > 0 "
+        "WHERE execution_id = $1 AND node_index = $2 RETURNING owner",
+        types};
+    pg::Values values;
+    pg::Rows rows = update.run(values.uuid(lost.execution).int4(lost.node_index).int4(counts ? 1 : 0));
+    std::string owner = rows.empty() ? "" : rows[0].text(1);
+    const char *name = owner.c_str();
+    if (!rows.empty())
+        worker::announce_ready(pg::call([&]() noexcept { return get_role_oid(name, true); }));
+}
+
+// The node fails for good, and the run with it. The caller holds the run's lock.
+void fail_node(const pg::Uuid &id, int node_index, int attempt, const pg::Error &error) {
+    static constexpr Oid types[] = {UUIDOID, INT4OID};
+    static pg::Statement remove{"DELETE FROM chronicle_data.node_task WHERE execution_id = $1 AND node_index = $2 RETURNING started_at", types};
+    std::optional<Execution> execution = find_execution(id);
+    if (!execution)
+        return;
+    const core::Definition &graph = stored_definition(execution->definition_id)->graph;
+    const core::Node &node = graph.nodes[static_cast<size_t>(node_index)];
+    core::RunState state = load_state(id, graph);
+    TimestampTz now = GetCurrentTimestamp();
+    pg::Values values;
+    pg::Rows removed = remove.run(values.uuid(id).int4(node_index));
+    Failure failure = Failure::from(node.id, error);
+    NodeResult result{.index = node_index, .status = "failed", .attempts = attempt, .ended_at = now};
+    if (!removed.empty() && !removed[0].null(1))
+        result.started_at = removed[0].time(1);
+    insert_result(*execution, node, result);
+    state.nodes[static_cast<size_t>(node_index)] = core::NodeState::failed;
+    state.unfinished--;
+    std::vector<Event> events{make_node_event(*execution, node, "NodeExecutionFailed", attempt, now)};
+    events.back().data.update({{"duration", result.started_at ? milliseconds(*result.started_at, now) : 0.0},
+                               {"error", failure.error},
+                               {"sqlstate", failure.sqlstate},
+                               {"detail", failure.detail},
+                               {"hint", failure.hint},
+                               {"context", ""}});
+    fail_execution(*execution, graph, state, failure, events);
+    write_events(id, execution->owner, events);
+}
+
+// One lost node, in a transaction of its own: two runs are never locked at once.
+void take_back(const Lost &lost) {
+    static constexpr Oid types[] = {UUIDOID, INT4OID, INT4OID, INT8OID};
+    static pg::Statement find{"SELECT attempt, losses, alone FROM chronicle_data.node_task WHERE execution_id = $1 AND node_index = $2 "
+                              "AND state = 'running' AND lease_slot = $3 AND lease_generation = $4",
+                              types};
+    access::EngineScope engine;
+    lock_execution(lost.execution);
+    pg::Values values;
+    values.uuid(lost.execution).int4(lost.node_index).int4(lost.slot);
+    pg::Rows rows = find.run(values.int8(static_cast<int64>(lost.generation)));
+    if (rows.empty())
+        return;
+    bool counts = worker::loss_counts(lost.slot, lost.generation);
+    if (counts && rows[0].boolean(3) && rows[0].int4(2) + 1 >= loss_limit)
+        fail_node(lost.execution, lost.node_index, rows[0].int4(1),
+                  pg::Error(ERRCODE_CRASH_SHUTDOWN,
+                            {.message = "the worker died " + std::to_string(loss_limit) + " times while this node was running alone",
+                             .hint = "The server log tells how; the node may exhaust memory or end its own session."}));
+    else
+        make_ready(lost, counts);
+}
+
+} // namespace
+
+std::optional<Claim> claim_next(const Claimant &claimant) {
+    std::optional<pg::Uuid> wait_for;
+    do {
+        try {
+            pg::start_transaction();
+            std::optional<Claim> claim = look(claimant, wait_for);
+            pg::commit_transaction();
+            if (claim)
+                return claim;
+        } catch (const pg::Error &error) {
+            pg::abort_transaction();
+            if (!error.is_transient())
+                throw;
+        } catch (...) {
+            pg::abort_transaction();
+            throw;
+        }
+        pg::check_interrupts();
+    } while (wait_for);
+    return std::nullopt;
+}
+
+std::vector<Demand> demand() {
+    static pg::Statement count{"SELECT owner, count(*) FROM (SELECT owner FROM chronicle_data.node_task WHERE state = 'ready' "
+                               "LIMIT 1000) t GROUP BY owner"};
+    access::EngineScope engine;
+    pg::Rows rows = count.run();
+    std::vector<Demand> result;
+    for (uint64 i = 0; i < rows.count; i++)
+        result.push_back({rows[i].text(1), rows[i].int8(2)});
+    return result;
+}
+
+void reclaim() {
+    pg::start_transaction();
+    std::vector<Lost> all = find_lost();
+    pg::commit_transaction();
+    for (const Lost &lost : all) {
+        pg::start_transaction();
+        take_back(lost);
+        pg::commit_transaction();
+    }
+}
+
+TimestampTz promote_due() {
+    static pg::Statement promote{
+        "UPDATE chronicle_data.node_task t SET state = 'ready', due_at = NULL FROM (SELECT execution_id, node_index "
+        "FROM chronicle_data.node_task WHERE state = 'retrying' AND due_at <= clock_timestamp() FOR UPDATE SKIP LOCKED) d "
+        "WHERE t.execution_id = d.execution_id AND t.node_index = d.node_index RETURNING t.owner"};
+    static pg::Statement next{"SELECT min(due_at) FROM chronicle_data.node_task WHERE state = 'retrying'"};
+    access::EngineScope engine;
+    pg::Rows rows = promote.run();
+    for (uint64 i = 0; i < rows.count; i++) {
+        std::string owner = rows[i].text(1);
+        const char *name = owner.c_str();
+        worker::announce_ready(pg::call([&]() noexcept { return get_role_oid(name, true); }));
+    }
+    pg::Rows due = next.run();
+    return due[0].null(1) ? 0 : due[0].time(1);
+}
+
+void fail_ready_of(const std::string &owner, int sqlstate, const std::string &reason) {
+    static constexpr Oid types[] = {TEXTOID};
+    static pg::Statement find{"SELECT execution_id, node_index, attempt FROM chronicle_data.node_task WHERE state = 'ready' "
+                              "AND owner = $1 ORDER BY queue_number LIMIT 1",
+                              types};
+    for (;;) {
+        pg::start_transaction();
+        bool found;
+        {
+            access::EngineScope engine;
+            pg::Values values;
+            pg::Rows rows = find.run(values.text(owner));
+            found = !rows.empty();
+            if (found) {
+                pg::Uuid id = rows[0].uuid(1);
+                int node = rows[0].int4(2), attempt = rows[0].int4(3);
+                lock_execution(id);
+                fail_node(id, node, attempt + 1, pg::Error(sqlstate, {.message = reason}));
+            }
+        }
+        pg::commit_transaction();
+        if (!found)
+            return;
+    }
+}
+
+} // namespace chronicle::flow

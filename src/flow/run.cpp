@@ -1,0 +1,93 @@
+// Running claimed nodes.
+//
+//   claim (queue.cpp)   its own transaction: lease, attempt and Started are committed before anything runs
+//   batch (batch.cpp)   one transaction: the claimed node in a savepoint; then nodes that became ready, each in a
+//                       savepoint, while the batch is younger than 50 ms and has less than chronicle.worker_batch members
+//                       finish(): lock the run, verify the lease, load the newest state of the graph, apply what ran,
+//                       write results, events and the queue; commit
+//
+// Nothing of the run is locked, and no position held, while user code runs: finish() comes last.
+//
+// A member that exceeds the budget is rolled back to its savepoint and queued to run alone. A member that fails with a
+// serialization failure, a deadlock or an unavailable lock, a commit that fails, or a run that moved on in between: the
+// whole batch is rolled back, and its first node is repeated alone (its successors were never claimed).
+//
+// Crash at every point: before the claim's commit nothing happened. Between the two commits the node is running under
+// a lease that dies with the process: the scheduler makes it ready again. After the second commit it is over.
+#include "flow/batch.hpp"
+
+#include "flow/run.hpp"
+#include "pg/xact.hpp"
+#include "worker/executor.hpp"
+
+extern "C" {
+#include "pgstat.h"
+}
+
+namespace chronicle::flow {
+
+namespace {
+
+constexpr int repeat_limit = 5;
+
+enum class End { done, lost, repeat_alone };
+
+// One transaction, begun and committed here. Throws the error that ended it, after the rollback.
+End run_transaction(const Claim &claim, const Claimant &claimant, bool alone, const pg::Error *failed) {
+    try {
+        pg::start_transaction();
+        {
+            pg::MemoryScope memory("chronicle batch");
+            Batch batch(claim, claimant, alone);
+            if (failed)
+                batch.fail(*failed);
+            else
+                batch.run();
+            batch.finish();
+        }
+        pg::commit_transaction();
+        return End::done;
+    } catch (const LeaseLost &) {
+        pg::abort_transaction();
+        return End::lost;
+    } catch (const RepeatAlone &) {
+        pg::abort_transaction();
+        return End::repeat_alone;
+    } catch (...) {
+        pg::abort_transaction();
+        throw;
+    }
+}
+
+void report_statistics() {
+    pg::call([]() noexcept { pgstat_report_stat(false); });
+}
+
+} // namespace
+
+void run_claim(const Claim &claim, const Claimant &claimant) {
+    worker::Job job(claim.execution, claim.node_id);
+    std::optional<pg::Error> last;
+    for (int round = 0; round < repeat_limit; round++) {
+        bool alone = claim.alone || round > 0;
+        try {
+            if (run_transaction(claim, claimant, alone, nullptr) != End::repeat_alone) {
+                report_statistics();
+                return;
+            }
+        } catch (const pg::Error &error) {
+            if (worker::Job::cancel_requested())
+                return;
+            last = error;
+            if (alone && !error.is_transient())
+                break; // its commit failed: that is the node's failure
+        }
+    }
+    if (!last)
+        last.emplace(ERRCODE_T_R_SERIALIZATION_FAILURE,
+                     pg::ErrorText{.message = "the node could not be committed beside others"});
+    run_transaction(claim, claimant, true, &*last);
+    report_statistics();
+}
+
+} // namespace chronicle::flow

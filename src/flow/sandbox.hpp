@@ -1,0 +1,27 @@
+// The surroundings of one node's user code: identity, settings, and nothing left behind.
+#pragma once
+
+#include "pg/xact.hpp"
+
+namespace chronicle::flow {
+
+/// While it lives, the current user is the owner (it is the session itself, or a security-restricted operation where the
+/// owner cannot log in), search_path is the definition's, and whatever the code sets is undone at the end.
+class Sandbox {
+public:
+    Sandbox(Oid owner, const std::string &search_path);
+
+private:
+    std::optional<pg::UserScope> user_;
+    pg::GucScope settings_;
+    pg::SnapshotScope snapshot_;
+};
+
+/// Deferred constraints of the node are checked now, inside its savepoint: a violation is the node's failure.
+void check_deferred_constraints();
+
+/// Takes away what a transaction does not: temporary tables, prepared statements, session advisory locks, sequence
+/// caches. After each node, in a valid transaction.
+void clean_session();
+
+} // namespace chronicle::flow

@@ -1,0 +1,117 @@
+// wait_for_execution: sleeps on the latch until the commit that ends the run.
+#include "flow/execution.hpp"
+
+#include "compat/compat.hpp"
+#include "sqlstates.hpp"
+#include "store/order.hpp"
+#include "worker/registry.hpp"
+
+extern "C" {
+#include "utils/timestamp.h"
+}
+
+namespace chronicle::flow {
+
+namespace {
+
+constexpr int64 longest_wait_us = 60 * USECS_PER_SEC;
+
+bool is_over(const std::string &status) { return status == "completed" || status == "failed" || status == "cancelled"; }
+
+[[noreturn]] void raise_unknown(const pg::Uuid &id) {
+    std::string text = core::uuid_to_text(id);
+    pg::raise(invalid_execution_state,
+              {.message = "execution " + text + " does not exist",
+               .detail = core::json{{"execution", text}, {"state", nullptr}}.dump(),
+               .hint = "SELECT execution_id FROM chronicle.executions lists those that you may see."});
+}
+
+// Each look has a snapshot of its own: in READ COMMITTED a statement of ours is a new one.
+std::string status_of(const pg::Uuid &id) {
+    static constexpr Oid types[] = {UUIDOID};
+    static pg::Statement find{"SELECT status, owner, started_by FROM chronicle_data.execution WHERE execution_id = $1", types};
+    std::string status, owner, started_by;
+    {
+        access::EngineScope engine;
+        pg::Values values;
+        pg::Rows rows = find.run(values.uuid(id));
+        if (rows.empty())
+            raise_unknown(id);
+        status = rows[0].text(1);
+        owner = rows[0].text(2);
+        started_by = rows[0].text(3);
+    }
+    if (!access::may_act_for(owner) && !access::may_act_for(started_by))
+        raise_unknown(id);
+    return status;
+}
+
+int64 microseconds(const Interval &interval) {
+    return interval.time + (interval.day + int64(interval.month) * DAYS_PER_MONTH) * USECS_PER_DAY;
+}
+
+int64 check_timeout(const pg::Arguments &arguments) {
+    if (arguments.null(1))
+        return 30 * USECS_PER_SEC;
+    int64 us = microseconds(*DatumGetIntervalP(arguments.datum(1)));
+    if (us < 0 || us > longest_wait_us)
+        pg::raise(ERRCODE_INVALID_PARAMETER_VALUE, {.message = "timeout must be between 0 and 60 seconds",
+                                                    .hint = "Call it again for as long as you want to wait."});
+    return us;
+}
+
+void check_transaction() {
+    if (IsolationUsesXactSnapshot())
+        pg::raise(ERRCODE_ACTIVE_SQL_TRANSACTION,
+                  {.message = "cannot wait for an execution in a REPEATABLE READ or SERIALIZABLE transaction",
+                   .detail = "The transaction's snapshot would never see the end.",
+                   .hint = "Wait in READ COMMITTED."});
+    if (store::order::transaction_has_appended())
+        pg::raise(ERRCODE_ACTIVE_SQL_TRANSACTION,
+                  {.message = "cannot wait for an execution in a transaction that has appended events or started a run",
+                   .detail = "A run starts with the commit of the transaction that started it.",
+                   .hint = "Commit first, then wait."});
+}
+
+} // namespace
+
+CHRONICLE_FUNCTION(chronicle_wait_for_execution) {
+    pg::Arguments arguments(fcinfo);
+    pg::Uuid id = arguments.required_uuid(0, "execution_id");
+    TimestampTz until = GetCurrentTimestamp() + check_timeout(arguments);
+    check_transaction();
+    ConditionVariable *finished = worker::finished_condition();
+    uint32 event = compat::wait_event("ChronicleWait");
+    std::string status;
+    // Prepared before the first look: an end that comes in between sets the latch.
+    if (finished)
+        pg::call([&]() noexcept { ConditionVariablePrepareToSleep(finished); });
+    for (;;) {
+        status = status_of(id);
+        int64 left_ms = (until - GetCurrentTimestamp()) / 1000;
+        if (is_over(status) || left_ms <= 0)
+            break;
+        pg::call([&]() noexcept {
+            if (finished)
+                ConditionVariableTimedSleep(finished, static_cast<long>(left_ms), event);
+        });
+        pg::check_interrupts();
+    }
+    if (finished)
+        pg::call([]() noexcept { ConditionVariableCancelSleep(); });
+    return pg::make_text(status);
+}
+
+// For the SQL functions that cannot raise by themselves.
+CHRONICLE_FUNCTION(chronicle_unknown_execution) {
+    raise_unknown(pg::Arguments(fcinfo).required_uuid(0, "execution_id"));
+}
+
+CHRONICLE_FUNCTION(chronicle_unknown_workflow) {
+    std::string workflow = pg::Arguments(fcinfo).required_text(0, "workflow_id");
+    pg::raise(ERRCODE_UNDEFINED_OBJECT,
+              {.message = "workflow \"" + workflow + "\" does not exist",
+               .hint = "SELECT workflow_id FROM chronicle.workflows lists those that you may see."});
+}
+
+} // namespace chronicle::flow
