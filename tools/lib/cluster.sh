@@ -10,10 +10,11 @@ fi
 # For commands that use a server but build nothing.
 cluster_find() {
     [ -d "$CHRONICLE_HOME/data" ] || die "there is no server in $CHRONICLE_HOME: tools/cluster start"
-    if [ -z "${PG_CONFIG:-}" ]; then
-        PG_CONFIG=/usr/lib/postgresql/$(cat "$CHRONICLE_HOME/data/PG_VERSION")/bin/pg_config
+    if [ -n "${PG_CONFIG:-}" ]; then
+        PG_BINDIR=$("$PG_CONFIG" --bindir)
+    else
+        PG_BINDIR=/usr/lib/postgresql/$(cat "$CHRONICLE_HOME/data/PG_VERSION")/bin
     fi
-    PG_BINDIR=$("$PG_CONFIG" --bindir)
 }
 
 cluster_create() {
