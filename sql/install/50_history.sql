@@ -76,8 +76,8 @@ GRANT SELECT ON chronicle.execution_history TO PUBLIC;
 
 CREATE VIEW chronicle.execution_failures WITH (security_barrier) AS
 SELECT e.workflow_id, e.execution_id, v.node_id, (v.data ->> 'attempt')::int AS attempt, v.recorded_at AS failed_at,
-       v.data ->> 'sqlstate' AS sqlstate, v.data ->> 'error' AS error, v.data ->> 'detail' AS detail,
-       v.data ->> 'hint' AS hint, v.data ->> 'context' AS context
+       v.data ->> 'sqlstate' AS sqlstate, v.data ->> 'error' AS error, NULLIF(v.data ->> 'detail', '') AS detail,
+       NULLIF(v.data ->> 'hint', '') AS hint, NULLIF(v.data ->> 'context', '') AS context
   FROM chronicle_data.execution AS e
   JOIN chronicle_data.workflow_event AS v ON v.execution_id = e.execution_id AND v.type = 'NodeExecutionFailed'
  WHERE chronicle_data.sees_execution(e.owner, e.started_by);

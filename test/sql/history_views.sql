@@ -120,7 +120,8 @@ SELECT pg_temp.workflow('{"id": "h_live", "nodes": [{"id": "first", "nodeType": 
 SELECT pg_temp.run(2, 'h_live', 'running', 0);
 SELECT pg_temp.attempt(2, 'first', 0, 10);
 SELECT pg_temp.event(2, 10, 'NodeExecutionStarted', 'busy', '{"attempt": 1}');
-SELECT pg_temp.attempt(2, 'again', 10, 20, 'Failed', 1, '{"error": "not yet", "sqlstate": "P0001"}');
+SELECT pg_temp.attempt(2, 'again', 10, 20, 'Failed', 1,
+                       '{"error": "not yet", "sqlstate": "P0001", "hint": "", "detail": ""}');
 SELECT pg_temp.event(2, 20, 'NodeExecutionRetryScheduled', 'again', '{"attempt": 1, "delay": 1000}');
 SELECT pg_temp.result(2, 'first', 'completed', 1, 0, 10, 1, '[{"n": 1}]');
 SELECT pg_temp.task(2, 'busy', 'running', 1, 10);
@@ -150,6 +151,17 @@ SELECT pg_temp.result(4, 'print', 'completed', 1, 1210, 1240, 1, NULL);
 SELECT pg_temp.result(4, 'report', 'completed', 1, 1800, 2000, 2, '[{"day": "2026-01-01"}]');
 INSERT INTO chronicle_data.execution_log (execution_id, node_id, seq, at, message)
 VALUES (pg_temp.run_id(4), 'print', 1, pg_temp.at(1220), 'n=1'), (pg_temp.run_id(4), 'print', 2, pg_temp.at(1220), 'n=2');
+-- h_any: go begins when the first of its two predecessors is done, so it did not wait for the other.
+SELECT pg_temp.workflow('{"id": "h_any", "nodes": [{"id": "fast", "nodeType": "sql.query"},
+    {"id": "slow", "nodeType": "sql.query"}, {"id": "go", "nodeType": "sql.query", "join": "any"}],
+    "edges": [{"source": "fast", "target": "go"}, {"source": "slow", "target": "go"}]}');
+SELECT pg_temp.run(8, 'h_any', 'completed', 5000, 5400, 3);
+SELECT pg_temp.attempt(8, 'fast', 5000, 5100);
+SELECT pg_temp.attempt(8, 'slow', 5000, 5300);
+SELECT pg_temp.attempt(8, 'go', 5100, 5400);
+SELECT pg_temp.result(8, 'fast', 'completed', 1, 5000, 5100);
+SELECT pg_temp.result(8, 'slow', 'completed', 1, 5000, 5300);
+SELECT pg_temp.result(8, 'go', 'completed', 1, 5100, 5400);
 -- h_risky: one node fails for good, its sibling is cancelled while it works, what follows never starts.
 SELECT pg_temp.workflow('{"id": "h_risky", "nodes": [{"id": "load", "nodeType": "sql.query"},
     {"id": "charge", "nodeType": "sql.query"}, {"id": "pack", "nodeType": "sql.query"},
@@ -210,7 +222,9 @@ SELECT right(execution_id::text, 2) AS run, workflow_id, node_id, node_type, sta
   FROM node_executions WHERE workflow_id ~ '^h_';
 SELECT version, global_position, type, node_id, recorded_at, data - 'executionId' - 'workflowName' AS data
   FROM execution_history WHERE execution_id = pg_temp.run_id(1) ORDER BY version;
+\pset null null
 SELECT * FROM execution_failures WHERE workflow_id ~ '^h_' ORDER BY failed_at;
+\pset null ''
 SELECT * FROM execution_logs WHERE execution_id = pg_temp.run_id(4) ORDER BY at, node_id, seq;
 SELECT * FROM workflow_status WHERE workflow_id ~ '^h_' ORDER BY 1;
 \x on
