@@ -132,7 +132,7 @@ Errors: CH030 every fault with its JSON path in DETAIL; 22004 NULL; 42501 no ope
 
 CREATE FUNCTION chronicle.validate_workflow(definition jsonb, OUT path text, OUT problem text)
     RETURNS SETOF record
-    LANGUAGE c STABLE PARALLEL SAFE ROWS 5 AS 'MODULE_PATHNAME', 'chronicle_validate_workflow';
+    LANGUAGE c STABLE PARALLEL UNSAFE ROWS 5 AS 'MODULE_PATHNAME', 'chronicle_validate_workflow';
 COMMENT ON FUNCTION chronicle.validate_workflow(jsonb) IS
 'Every fault of a definition with its JSON path; no rows: create_workflow would take it. Errors: 22004 NULL.';
 
@@ -151,3 +151,12 @@ CREATE FUNCTION chronicle.wait_for_execution(execution_id uuid, timeout interval
 COMMENT ON FUNCTION chronicle.wait_for_execution(uuid, interval) IS
 'Waits until a run is over, or the time is up, and returns its status then. Sleeps on the process latch: it wakes with the commit that ends the run.
 timeout: 0 to 60 s. Errors: 22004 NULL execution_id; 22023 timeout out of range; CH031 no such run, or not yours; 25001 in a transaction that has appended or started a run, or is REPEATABLE READ or SERIALIZABLE (it could never see the end).';
+
+CREATE FUNCTION chronicle_data.node_types(OUT type text, OUT role text, OUT display_name text, OUT category text,
+    OUT description text, OUT config_schema jsonb) RETURNS SETOF record
+    LANGUAGE c IMMUTABLE PARALLEL SAFE ROWS 10 AS 'MODULE_PATHNAME', 'chronicle_node_types';
+CREATE VIEW chronicle.node_types AS
+SELECT t.type, t.role, t.display_name, t.category, t.description, t.config_schema FROM chronicle_data.node_types() AS t;
+COMMENT ON VIEW chronicle.node_types IS
+'The node types that this version runs, one row for each role: name, role, what it does, and its config as a JSON Schema.';
+GRANT SELECT ON chronicle.node_types TO PUBLIC;

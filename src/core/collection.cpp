@@ -53,12 +53,12 @@ Result<Columns> object_columns(const json &array) {
     return ok(std::move(result));
 }
 
-Columns value_column(const json &array, bool mixed) {
+// Objects and arrays are jsonb, so a mixture with anything else is jsonb too.
+Columns value_column(const json &array) {
     Seen seen;
     for (const json &element : array)
         widen(seen, element);
-    const ColumnType type = mixed ? ColumnType::jsonb : seen.value_or(ColumnType::text);
-    return {.objects = false, .columns = {{"value", type}}};
+    return {.objects = false, .columns = {{"value", seen.value_or(ColumnType::text)}}};
 }
 
 } // namespace
@@ -82,15 +82,12 @@ std::string_view type_name(ColumnType type) {
 Result<Columns> infer_columns(const json &array) {
     if (!array.is_array())
         return problem<Columns>("must be an array");
-    bool any_key = false, any_object = false, any_other = false;
+    bool any_key = false, any_other = false;
     for (const json &element : array) {
-        any_object |= element.is_object();
         any_key |= element.is_object() && !element.empty();
         any_other |= !element.is_object() && !element.is_null();
     }
-    if (any_key && !any_other)
-        return object_columns(array);
-    return ok(value_column(array, any_object && any_other));
+    return any_key && !any_other ? object_columns(array) : ok(value_column(array));
 }
 
 std::optional<std::string> cell_text(const Columns &columns, const json &element, std::size_t column) {

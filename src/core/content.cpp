@@ -1,3 +1,5 @@
+#include <algorithm>
+#include <iterator>
 #include <span>
 #include <string>
 #include <string_view>
@@ -30,9 +32,9 @@ constexpr std::string_view edge_layout[] = {
 void erase_keys(json &object, std::span<const std::string_view> keys) {
     if (!object.is_object())
         return;
-    for (const std::string_view key : keys) {
-        object.erase(std::string(key));
-        object.erase(snake_case(key));
+    for (auto member = object.begin(); member != object.end();) {
+        const bool is_layout = std::find(keys.begin(), keys.end(), camel_case(member.key())) != keys.end();
+        member = is_layout ? object.erase(member) : std::next(member);
     }
 }
 

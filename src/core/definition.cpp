@@ -86,7 +86,7 @@ Parsed Parser::parse(const json &document) {
         ObjectReader top(document, "$", faults_);
         read_header(top);
         read_nodes(top);
-        if (definition_.nodes.size() <= max_nodes)
+        if (!definition_.nodes.empty()) // without nodes, every edge would be a fault of its own
             read_edges(top);
         for (Node &node : definition_.nodes)
             infer_role(node);

@@ -67,21 +67,21 @@ void Advance::find_unneeded() {
     std::unordered_map<int, int> needed_by; // per source met: targets that still wait for it
     std::vector<int> queue;
     for (const int node : decision_.ready)
-        if (state_.undecided_in[node] > 0)
+        if (state_.undecided_in[node] > 0) // the others have no source left to cancel
             queue.push_back(node);
     for (std::size_t i = 0; i < queue.size(); i++) {
         const int target = queue[i];
         for (const int edge : definition_.nodes[target].in) {
-            if (state_.edges[edge] != EdgeState::undecided)
-                continue;
             const int source = definition_.edges[edge].source;
+            if (is_final(state_.nodes[source]))
+                continue;
             const auto [entry, is_new] = needed_by.try_emplace(source, 0);
             if (is_new)
                 entry->second = pending_targets(source);
             if (is_pending(target))
                 entry->second--; // counted as waiting, but unneeded itself
             const bool changed = is_new || is_pending(target);
-            if (changed && entry->second == 0 && !is_final(state_.nodes[source])) {
+            if (changed && entry->second == 0) {
                 decision_.unneeded.push_back(source);
                 queue.push_back(source);
             }

@@ -61,7 +61,12 @@ std::string camel_case(std::string_view name) {
     return result;
 }
 
-bool same_key(std::string_view a, std::string_view b) { return a == b || snake_case(a) == snake_case(b); }
+bool same_key(std::string_view a, std::string_view b) {
+    if (a == b)
+        return true;
+    const bool one_is_snake = a.find('_') != std::string_view::npos || b.find('_') != std::string_view::npos;
+    return one_is_snake && snake_case(a) == snake_case(b);
+}
 
 std::string lower_case(std::string_view text) {
     std::string result(text);

@@ -10,12 +10,21 @@ void ObjectReader::fault(std::string path, std::string problem) {
 }
 
 Member ObjectReader::find(std::initializer_list<std::string_view> keys) const {
-    for (const std::string_view key : keys)
-        for (const std::string &spelling : {std::string(key), camel_case(key)})
-            if (const auto found = object_.find(spelling); found != object_.end())
-                if (!found->is_null())
-                    return {&*found, path_key(path_, spelling)};
+    for (const std::string_view key : keys) {
+        if (const Member member = find_spelled(key))
+            return member;
+        if (key.find('_') != std::string_view::npos)
+            if (const Member member = find_spelled(camel_case(key)))
+                return member;
+    }
     return {};
+}
+
+Member ObjectReader::find_spelled(std::string_view key) const {
+    const auto found = object_.find(key);
+    if (found == object_.end() || found->is_null())
+        return {};
+    return {&*found, path_key(path_, key)};
 }
 
 std::optional<std::string> ObjectReader::text(const Member &member) {

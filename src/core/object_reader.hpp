@@ -67,6 +67,8 @@ public:
     }
 
 private:
+    Member find_spelled(std::string_view key) const;
+
     const json &object_;
     std::string path_;
     std::vector<Fault> &faults_;

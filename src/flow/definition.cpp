@@ -2,6 +2,7 @@
 #include "flow/definition.hpp"
 
 #include "pg/lock.hpp"
+#include "pg/xact.hpp"
 #include "settings.hpp"
 #include "sqlstates.hpp"
 #include "store/catalog.hpp"
@@ -9,6 +10,7 @@
 extern "C" {
 #include "access/htup_details.h"
 #include "funcapi.h"
+#include "utils/fmgrprotos.h"
 #include "utils/tuplestore.h"
 }
 
@@ -20,11 +22,40 @@ constexpr size_t cache_limit = 200;
 std::unordered_map<int64, std::shared_ptr<const StoredDefinition>> *cache = nullptr;
 uint64 cache_generation = 0;
 
+// What is wrong with a jsonpath; empty: nothing. The parser raises, so it runs in a savepoint.
+std::string jsonpath_problem(const std::string &path) {
+    const char *text = path.c_str();
+    std::optional<pg::Error> error = pg::attempt([&]() {
+        pg::call([&]() noexcept { (void)DirectFunctionCall1(jsonpath_in, CStringGetDatum(text)); });
+    });
+    if (!error)
+        return "";
+    if (error->sqlstate() != ERRCODE_SYNTAX_ERROR && ERRCODE_TO_CATEGORY(error->sqlstate()) != ERRCODE_DATA_EXCEPTION)
+        throw *error; // a cancel, memory …: not the definition's fault
+    return "no jsonpath: " + error->message();
+}
+
 core::Parsed parse(const std::string &text) {
     core::Result<core::json> document = core::parse_json(text);
     if (!document)
         return {std::nullopt, {{"$", document.problem}}};
     return core::parse_definition(*document);
+}
+
+// A condition that PostgreSQL's jsonpath parser refuses is a fault of the definition, not of a run.
+void check_conditions(core::Parsed &parsed) {
+    if (!parsed.definition)
+        return;
+    for (size_t i = 0; i < parsed.definition->edges.size(); i++) {
+        const std::optional<std::string> &condition = parsed.definition->edges[i].condition;
+        if (!condition)
+            continue;
+        std::string problem = jsonpath_problem(*condition);
+        if (!problem.empty())
+            parsed.faults.push_back({"$.edges[" + std::to_string(i) + "].condition", problem});
+    }
+    if (!parsed.faults.empty())
+        parsed.definition.reset();
 }
 
 [[noreturn]] void raise_faults(const std::vector<core::Fault> &faults) {
@@ -163,6 +194,7 @@ CHRONICLE_FUNCTION(chronicle_create_workflow) {
     access::require(access::Level::operator_, "create workflows");
     std::string document = pg::jsonb_to_string(arguments.datum(0));
     core::Parsed parsed = parse(document);
+    check_conditions(parsed);
     if (!parsed.definition)
         raise_faults(parsed.faults);
     refuse_what_is_not_built(*parsed.definition);
@@ -180,6 +212,7 @@ CHRONICLE_FUNCTION(chronicle_validate_workflow) {
     if (arguments.null(0))
         pg::raise(ERRCODE_NULL_VALUE_NOT_ALLOWED, {.message = "argument \"definition\" must not be NULL"});
     core::Parsed parsed = parse(pg::jsonb_to_string(arguments.datum(0)));
+    check_conditions(parsed);
     pg::call([&]() noexcept { InitMaterializedSRF(fcinfo, 0); });
     ReturnSetInfo *result = reinterpret_cast<ReturnSetInfo *>(fcinfo->resultinfo);
     for (const core::Fault &fault : parsed.faults) {

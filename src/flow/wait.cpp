@@ -108,9 +108,12 @@ CHRONICLE_FUNCTION(chronicle_unknown_execution) {
 }
 
 CHRONICLE_FUNCTION(chronicle_unknown_workflow) {
-    std::string workflow = pg::Arguments(fcinfo).required_text(0, "workflow_id");
+    pg::Arguments arguments(fcinfo);
+    std::string workflow = arguments.required_text(0, "workflow_id");
+    std::optional<int32> version = arguments.int4(1);
     pg::raise(ERRCODE_UNDEFINED_OBJECT,
-              {.message = "workflow \"" + workflow + "\" does not exist",
+              {.message = "workflow \"" + workflow + "\"" +
+                          (version ? " has no version " + std::to_string(*version) : std::string(" does not exist")),
                .hint = "SELECT workflow_id FROM chronicle.workflows lists those that you may see."});
 }
 

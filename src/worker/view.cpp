@@ -1,7 +1,9 @@
 // The rows of view workers.
+#include "access/access.hpp"
 #include "worker/registry.hpp"
 
 extern "C" {
+#include "catalog/pg_authid.h"
 #include "commands/dbcommands.h"
 #include "funcapi.h"
 #include "utils/acl.h"
@@ -74,12 +76,21 @@ void put(ReturnSetInfo *result, const Line &line) {
     pg::call([&]() noexcept { tuplestore_putvalues(result->setResult, result->setDesc, values, nulls); });
 }
 
+// Admins and members of pg_monitor; others see the executors of their own roles.
+bool sees_all() {
+    if (access::level_of(GetUserId()) == access::Level::admin)
+        return true;
+    return pg::call([]() noexcept { return is_member_of_role(GetUserId(), ROLE_PG_MONITOR); });
+}
+
 } // namespace
 
 CHRONICLE_FUNCTION(chronicle_workers) {
     pg::call([&]() noexcept { InitMaterializedSRF(fcinfo, 0); });
+    bool all = sees_all();
     for (const Line &line : copy_registry())
-        put(reinterpret_cast<ReturnSetInfo *>(fcinfo->resultinfo), line);
+        if (all || (OidIsValid(line.owner) && pg::call([&]() noexcept { return is_member_of_role(GetUserId(), line.owner); })))
+            put(reinterpret_cast<ReturnSetInfo *>(fcinfo->resultinfo), line);
     PG_RETURN_NULL();
 }
 
