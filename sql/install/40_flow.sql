@@ -50,7 +50,6 @@ CREATE TABLE chronicle_data.execution (
     metadata jsonb NOT NULL
 ) WITH (fillfactor = 80);
 CREATE INDEX execution_workflow ON chronicle_data.execution (workflow_id, queued_at DESC);
-CREATE INDEX execution_live ON chronicle_data.execution (workflow_id) WHERE ended_at IS NULL;
 CREATE UNIQUE INDEX execution_idempotency ON chronicle_data.execution (workflow_id, idempotency_key)
     WHERE idempotency_key IS NOT NULL;
 SELECT pg_catalog.pg_extension_config_dump('chronicle_data.execution', '');

@@ -196,7 +196,7 @@ void Batch::run_member(int node, int attempt, int deadline_ms) {
     const core::Node &described = graph().nodes[static_cast<size_t>(node)];
     int timeout = timeout_of(described);
     bool budgeted = deadline_ms > 0 && (timeout == 0 || deadline_ms < timeout);
-    TimestampTz started = GetCurrentTimestamp();
+    TimestampTz started = node == claim_.node_index ? claim_.started_at : GetCurrentTimestamp();
     Member member;
     member.result.index = node;
     bool timed_out = false;
@@ -284,7 +284,7 @@ void Batch::run() {
 void Batch::fail(const pg::Error &error) {
     Member member;
     member.result.index = claim_.node_index;
-    settle(member, GetCurrentTimestamp(), claim_.attempt, error);
+    settle(member, claim_.started_at, claim_.attempt, error);
     members_.push_back(std::move(member));
 }
 
@@ -329,12 +329,11 @@ bool Batch::schedule_retry(const Member &member, std::vector<Event> &events) {
     return true;
 }
 
-void Batch::record_skipped(const std::vector<int> &nodes, core::RunState &, std::vector<Event> &events) {
-    TimestampTz now = GetCurrentTimestamp();
+void Batch::record_skipped(const std::vector<int> &nodes, TimestampTz at, std::vector<Event> &events) {
     for (int index : nodes) {
         const core::Node &node = graph().nodes[static_cast<size_t>(index)];
-        insert_result(execution_, node, {.index = index, .status = "skipped", .ended_at = now});
-        Event event = make_node_event(execution_, node, "NodeExecutionSkipped", 0, now);
+        insert_result(execution_, node, {.index = index, .status = "skipped", .ended_at = at});
+        Event event = make_node_event(execution_, node, "NodeExecutionSkipped", 0, at);
         event.data["reason"] = "no incoming edge is live";
         events.push_back(std::move(event));
     }
@@ -373,7 +372,7 @@ void Batch::replay(Member &member, core::RunState &state, std::vector<Event> &ev
         event.data.update({{"completedNodes", completed}, {"totalNodes", execution_.total_nodes}});
         events.push_back(std::move(event));
     }
-    record_skipped(decision.skipped, state, events);
+    record_skipped(decision.skipped, member.result.ended_at, events);
     ready_.insert(ready_.end(), decision.ready.begin(), decision.ready.end());
 }
 

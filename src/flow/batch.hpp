@@ -52,7 +52,7 @@ private:
     void verify_lease();
     void replay(Member &member, core::RunState &state, std::vector<Event> &events);
     bool schedule_retry(const Member &member, std::vector<Event> &events);
-    void record_skipped(const std::vector<int> &nodes, core::RunState &state, std::vector<Event> &events);
+    void record_skipped(const std::vector<int> &nodes, TimestampTz at, std::vector<Event> &events);
 
     Claim claim_;
     Claimant claimant_;

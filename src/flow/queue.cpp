@@ -49,7 +49,7 @@ std::optional<Claim> take(const Candidate &candidate, const Claimant &claimant, 
     pg::Rows rows = update.run(values.int8(static_cast<int64>(claimant.generation)).time(now));
     if (rows.empty())
         return std::nullopt;
-    return Claim{candidate.execution, candidate.node_index, rows[0].text(1), rows[0].int4(2), rows[0].boolean(3), claimant.owner};
+    return Claim{candidate.execution, candidate.node_index, rows[0].text(1), rows[0].int4(2), rows[0].boolean(3), claimant.owner, now};
 }
 
 void mark_execution_running(const Execution &execution, TimestampTz now) {

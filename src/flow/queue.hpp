@@ -13,6 +13,7 @@ struct Claim {
     int attempt = 0;
     bool alone = false; // in a transaction of its own
     std::string owner;
+    TimestampTz started_at = 0; // the attempt's: of its Started event
 };
 
 /// Who claims: the owner whose nodes it runs, and its lease.

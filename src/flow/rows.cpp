@@ -28,6 +28,7 @@ constexpr size_t chunk_bytes = 1024 * 1024;
 
 MemoryContext home_memory = nullptr;
 ResourceOwner home_owner = nullptr;
+std::vector<Tuplestorestate *> *home_stores = nullptr; // to be ended: a spilled one owns a file
 
 void fix_text_forms(pg::GucScope &settings) {
     settings.set("DateStyle", "ISO, YMD");
@@ -60,14 +61,22 @@ TupleDesc parse_columns(const std::string &columns_json) {
 
 } // namespace
 
-RowsHome::RowsHome() {
+RowsHome::RowsHome() : exceptions_(std::uncaught_exceptions()) {
     home_memory = CurrentMemoryContext;
     home_owner = CurrentResourceOwner;
+    if (!home_stores)
+        home_stores = new std::vector<Tuplestorestate *>();
+    home_stores->clear(); // what an abort left here is gone with its memory
 }
 
 RowsHome::~RowsHome() {
     home_memory = nullptr;
     home_owner = nullptr;
+    if (pg::unwinding(exceptions_))
+        return;
+    for (Tuplestorestate *store : *home_stores)
+        tuplestore_end(store);
+    home_stores->clear();
 }
 
 MemoryContext rows_memory() { return home_memory; }
@@ -82,6 +91,7 @@ Rows make_rows(TupleDesc columns) {
         return made;
     });
     CurrentResourceOwner = owner;
+    home_stores->push_back(rows.store);
     return rows;
 }
 

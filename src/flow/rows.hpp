@@ -25,6 +25,9 @@ public:
     ~RowsHome();
     RowsHome(const RowsHome &) = delete;
     RowsHome &operator=(const RowsHome &) = delete;
+
+private:
+    int exceptions_;
 };
 MemoryContext rows_memory();
 

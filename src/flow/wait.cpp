@@ -2,6 +2,7 @@
 #include "flow/execution.hpp"
 
 #include "compat/compat.hpp"
+#include "pg/latch.hpp"
 #include "sqlstates.hpp"
 #include "store/order.hpp"
 #include "worker/registry.hpp"
@@ -91,10 +92,10 @@ CHRONICLE_FUNCTION(chronicle_wait_for_execution) {
         int64 left_ms = (until - GetCurrentTimestamp()) / 1000;
         if (is_over(status) || left_ms <= 0)
             break;
-        pg::call([&]() noexcept {
-            if (finished)
-                ConditionVariableTimedSleep(finished, static_cast<long>(left_ms), event);
-        });
+        if (finished)
+            pg::call([&]() noexcept { (void)ConditionVariableTimedSleep(finished, static_cast<long>(left_ms), event); });
+        else // no slot for this database is free: nobody can wake us
+            pg::wait_latch(std::min<long>(static_cast<long>(left_ms), 100), event);
         pg::check_interrupts();
     }
     if (finished)

@@ -63,6 +63,9 @@ void start_transaction() {
     call([]() noexcept {
         SetCurrentStatementStartTimestamp();
         StartTransactionCommand();
+        // Whatever the role's defaults are: the engine's statements count on these.
+        XactIsoLevel = XACT_READ_COMMITTED;
+        XactReadOnly = false;
     });
 }
 

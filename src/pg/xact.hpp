@@ -82,7 +82,7 @@ private:
     int exceptions_;
 };
 
-/// Transaction control for worker processes.
+/// Transaction control for worker processes. A transaction of ours is READ COMMITTED and may write.
 void start_transaction();
 void commit_transaction();
 /// Rolls the current transaction back; never throws.

@@ -106,15 +106,19 @@ bool start_scheduler(Oid database) {
 // Starts what is wanted; true when something has to be tried again soon.
 bool start_wanted() {
     std::vector<Oid> todo;
+    bool again = false;
     {
         RegistryLock lock;
         for (int i = 0; i < shared().databases; i++) {
             DatabaseSlot &d = database_slot(i);
-            if (OidIsValid(d.database) && d.wanted && d.holds == 0 && d.pid == 0)
+            if (!OidIsValid(d.database) || !d.wanted || d.holds > 0 || d.pid != 0)
+                continue;
+            if (d.not_before > GetCurrentTimestamp())
+                again = true;
+            else
                 todo.push_back(d.database);
         }
     }
-    bool again = false;
     for (Oid database : todo) {
         if (std::any_of(running->begin(), running->end(), [&](const Running &r) { return r.database == database; }))
             continue; // on its way up, or down
@@ -130,8 +134,7 @@ bool start_wanted() {
 }
 
 // Forgets schedulers that ended. One that failed is wanted again, after a pause.
-bool reap() {
-    bool again = false;
+void reap() {
     for (size_t i = 0; i < running->size();) {
         pid_t pid;
         BackgroundWorkerHandle *handle = (*running)[i].handle;
@@ -147,10 +150,9 @@ bool reap() {
         if (d && d->outcome == Outcome::failed) {
             d->wanted = true;
             d->outcome = Outcome::none;
-            again = true;
+            d->not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), retry_ms);
         }
     }
-    return again;
 }
 
 void run() {
@@ -162,7 +164,7 @@ void run() {
     uint32 event = compat::wait_event("ChronicleLauncher");
     bool look = true;
     for (;;) {
-        bool pause = reap();
+        reap();
         if (reload_if_asked()) {
             known->clear(); // chronicle.workers may be on now
             look = true;
@@ -174,10 +176,9 @@ void run() {
         }
         if (look)
             look_for_databases();
-        pause = pause || start_wanted();
+        bool again = start_wanted();
         pg::call([]() noexcept { pgstat_report_activity(STATE_IDLE, nullptr); });
-        // A failed scheduler waits here: at least retry_ms, whatever wakes us.
-        look = !pg::wait_latch(pause ? retry_ms : look_interval_ms, event);
+        look = !pg::wait_latch(again ? retry_ms : look_interval_ms, event);
     }
 }
 

@@ -161,6 +161,7 @@ DatabaseSlot *find_database(Oid database, bool make) {
     unused->pid = 0;
     unused->process = -1;
     unused->outcome = Outcome::none;
+    unused->not_before = 0;
     return unused;
 }
 

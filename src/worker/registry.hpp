@@ -45,6 +45,7 @@ struct DatabaseSlot {
     bool restart; // leave, and be started again
     bool check_leases; // an executor ended: look for what it ran
     Outcome outcome;
+    TimestampTz not_before; // after a failure: no start earlier than this
     TimestampTz started_at;
     ConditionVariable finished; // some execution of this database is over
 };
