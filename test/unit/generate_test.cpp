@@ -95,6 +95,15 @@ TEST(Random, IntegersReachBothEndsAndStayWithin) {
     EXPECT_EQ(signs.size(), 2u);
 }
 
+// 2^64 is no multiple of 3 * 2^62: without drawing again, the first third would come half of the time.
+TEST(Random, NoIntegerIsMoreLikelyThanAnother) {
+    Random random{5};
+    int first_third = 0;
+    for (int i = 0; i < 3000; i++)
+        first_third += random.integer(lowest, (std::int64_t{1} << 62) - 1) < lowest / 2;
+    EXPECT_NEAR(first_third, 1000, 100); // fixed seed: always the same count
+}
+
 TEST(Random, UnitIsBelowOne) {
     Random random{1};
     for (int i = 0; i < 10'000; i++) {
@@ -141,8 +150,13 @@ TEST(Generator, RandomNumbers) {
         EXPECT_GE(value, -1.5);
         EXPECT_LT(value, 2);
     }
-    const double huge = produced<double>(parsed("random_double(-1.7e308, 1.7e308)"), random);
-    EXPECT_TRUE(huge >= -1.7e308 && huge < 1.7e308);
+    int negative = 0;
+    for (int i = 0; i < 100; i++) {
+        const double huge = produced<double>(parsed("random_double(-1.7e308, 1.7e308)"), random);
+        EXPECT_TRUE(huge >= -1.7e308 && huge < 1.7e308);
+        negative += huge < 0;
+    }
+    EXPECT_NEAR(negative, 50, 20);
     EXPECT_EQ(produced<double>(parsed("random_double(0.10, 0.10)"), random), 0.1);
 }
 

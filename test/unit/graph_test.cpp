@@ -207,6 +207,13 @@ TEST(Unneeded, StopsAtASourceWithALivingBranch) {
     EXPECT_EQ(run.complete(0).unneeded, Nodes{2});
 }
 
+TEST(Unneeded, NotWhatHasFailedAlready) {
+    const Definition d = graph(3, {{0, 2}, {1, 2}}, {2});
+    OneRun run(d);
+    run.end(1, NodeState::failed, {});
+    EXPECT_TRUE(run.complete(0).unneeded.empty());
+}
+
 TEST(Unneeded, TwoJoinsThatShareTheirUpstream) {
     // 0 fires 2 and 3 at once; 1 feeds only these two
     const Definition d = graph(4, {{0, 2}, {0, 3}, {1, 2}, {1, 3}}, {2, 3});

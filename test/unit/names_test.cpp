@@ -34,6 +34,9 @@ TEST(Names, NearestIsASlipOrAFamily) {
     EXPECT_EQ(nearest_name("SQLQuery", names), "sql.query");
     EXPECT_EQ(nearest_name("filters", names), "filter");
     EXPECT_EQ(nearest_name("console.print", names), "console.log");
+    EXPECT_EQ(nearest_name("lgo", std::vector<std::string_view>{"log"}), "log");
+    EXPECT_EQ(nearest_name("lxx", std::vector<std::string_view>{"log"}), "");
+    EXPECT_EQ(nearest_name("abcdefx", std::vector<std::string_view>{"abcdef", "abcdxx"}), "abcdef");
     EXPECT_EQ(nearest_name("xyz", names), "");
     EXPECT_EQ(nearest_name("", names), "");
     EXPECT_EQ(nearest_name(std::string(100'000, 's'), names), "");
