@@ -30,6 +30,9 @@ bool try_lock(LockKind kind, uint64 key, LOCKMODE mode) {
 
 bool try_lock_for_session(LockKind kind, uint64 key) {
     LOCKTAG tag = lock_tag(kind, key);
+    // Session locks of the default method outlive an idle process's exit (ShutdownPostgres frees only this one's), and
+    // do not outlive an aborted transaction. Processes that run users' code take none.
+    tag.locktag_lockmethodid = USER_LOCKMETHOD;
     return call([&]() noexcept { return LockAcquire(&tag, ExclusiveLock, true, true); }) != LOCKACQUIRE_NOT_AVAIL;
 }
 

@@ -85,7 +85,7 @@ check_regress() {
     if [ -n "$seam" ]; then
         run_regress regress testing testing.log "$seam" installcheck-testing ${wanted:+TESTING_REGRESS="$seam"} "${server_address[@]}"
     fi
-    check_regress_server regress
+    [ -z "$plain$seam" ] || check_regress_server regress
     end_part
 }
 
@@ -96,7 +96,7 @@ check_isolation() {
     in_scratch mkdir -p build
     if [ -n "$names" ]; then
         run_regress isolation isolation isolation.log "$names" installcheck REGRESS= ${wanted:+ISOLATION="$names"} "${server_address[@]}"
+        check_regress_server isolation
     fi
-    check_regress_server isolation
     end_part
 }
