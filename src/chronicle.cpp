@@ -39,9 +39,10 @@ void init_shared_memory() {
 
 extern "C" PGDLLEXPORT void _PG_init() {
     if (!process_shared_preload_libraries_in_progress)
-        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                        errmsg("chronicle must be loaded when the server starts"),
-                        errhint("Add chronicle to shared_preload_libraries in postgresql.conf and restart the server.")));
+        ereport(ERROR,
+                (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                 errmsg("chronicle must be loaded when the server starts"),
+                 errhint("Add chronicle to shared_preload_libraries in postgresql.conf and restart the server.")));
     chronicle::settings::define();
     chronicle::worker::init_announcements();
     chronicle::worker::init_ddl_hook();

@@ -35,9 +35,10 @@ int cores() {
 } // namespace
 
 void define() {
-    DefineCustomBoolVariable("chronicle.workers", "Runs workflows and other background work in this database.",
-                             "Off keeps a restored copy quiet. Per database: ALTER DATABASE … SET chronicle.workers = off.",
-                             &workers, true, PGC_SUSET, 0, nullptr, nullptr, nullptr);
+    DefineCustomBoolVariable(
+        "chronicle.workers", "Runs workflows and other background work in this database.",
+        "Off keeps a restored copy quiet. Per database: ALTER DATABASE … SET chronicle.workers = off.", &workers, true,
+        PGC_SUSET, 0, nullptr, nullptr, nullptr);
     const IntegerSetting integers[] = {
         {"chronicle.worker_processes", "Executor processes of the whole server.", &worker_processes, cores(), 1, 256,
          PGC_POSTMASTER, 0},
@@ -47,18 +48,18 @@ void define() {
          PGC_SIGHUP, 0},
         {"chronicle.max_event_bytes", "The largest event (data and metadata).", &max_event_bytes, 1024 * 1024, 1024,
          64 * 1024 * 1024, PGC_SUSET, GUC_UNIT_BYTE},
-        {"chronicle.output_rows", "Rows of a node's output that views and execution_result show.", &output_rows, 1000, 0,
-         100000, PGC_SIGHUP, 0},
+        {"chronicle.output_rows", "Rows of a node's output that views and execution_result show.", &output_rows, 1000,
+         0, 100000, PGC_SIGHUP, 0},
         {"chronicle.max_output_bytes", "The largest output (as JSON) that references and conditions read.",
          &max_output_bytes, 16 * 1024 * 1024, 1024, 256 * 1024 * 1024, PGC_SIGHUP, GUC_UNIT_BYTE},
-        {"chronicle.default_retry_attempts", "Attempts of a node whose definition names none.", &default_retry_attempts, 1,
-         1, 1000, PGC_SIGHUP, 0},
+        {"chronicle.default_retry_attempts", "Attempts of a node whose definition names none.", &default_retry_attempts,
+         1, 1, 1000, PGC_SIGHUP, 0},
         {"chronicle.timeline_width", "Characters of the bars in execution_timeline.", &timeline_width, 40, 10, 200,
          PGC_USERSET, 0},
     };
     for (const IntegerSetting &s : integers)
-        DefineCustomIntVariable(s.name, s.description, nullptr, s.value, s.default_value, s.minimum, s.maximum, s.context,
-                                s.flags, nullptr, nullptr, nullptr);
+        DefineCustomIntVariable(s.name, s.description, nullptr, s.value, s.default_value, s.minimum, s.maximum,
+                                s.context, s.flags, nullptr, nullptr, nullptr);
     MarkGUCPrefixReserved("chronicle");
 }
 

@@ -3,15 +3,15 @@
 
 namespace chronicle::settings {
 
-extern bool workers;                // chronicle.workers: suset, so that it can be set per database by ALTER DATABASE … SET
-extern int worker_processes;        // chronicle.worker_processes: executors per server, postmaster
-extern int worker_batch;            // chronicle.worker_batch: nodes in one transaction
-extern int max_databases;           // chronicle.max_databases: databases with appends or workers, postmaster
-extern int max_event_bytes;         // chronicle.max_event_bytes: bytes
-extern int output_rows;             // chronicle.output_rows: rows kept as JSON
-extern int max_output_bytes;        // chronicle.max_output_bytes: bytes of JSON that references and conditions see
-extern int default_retry_attempts;  // chronicle.default_retry_attempts
-extern int timeline_width;          // chronicle.timeline_width: characters
+extern bool workers; // chronicle.workers: suset, so that it can be set per database by ALTER DATABASE … SET
+extern int worker_processes; // chronicle.worker_processes: executors per server, postmaster
+extern int worker_batch; // chronicle.worker_batch: nodes in one transaction
+extern int max_databases; // chronicle.max_databases: databases with appends or workers, postmaster
+extern int max_event_bytes; // chronicle.max_event_bytes: bytes
+extern int output_rows; // chronicle.output_rows: rows kept as JSON
+extern int max_output_bytes; // chronicle.max_output_bytes: bytes of JSON that references and conditions see
+extern int default_retry_attempts; // chronicle.default_retry_attempts
+extern int timeline_width; // chronicle.timeline_width: characters
 
 /// Defines them all; in _PG_init, before anything reads one.
 void define();

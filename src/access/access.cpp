@@ -84,10 +84,9 @@ void change_level(FunctionCallInfo fcinfo, bool grant) {
     require(Level::admin, "change access levels");
 
     static constexpr Oid two_texts[] = {TEXTOID, TEXTOID};
-    static pg::Statement raise_level{
-        "INSERT INTO chronicle_data.access_level AS l (role, level) VALUES ($1, $2) "
-        "ON CONFLICT (role) DO UPDATE SET level = excluded.level",
-        two_texts};
+    static pg::Statement raise_level{"INSERT INTO chronicle_data.access_level AS l (role, level) VALUES ($1, $2) "
+                                     "ON CONFLICT (role) DO UPDATE SET level = excluded.level",
+                                     two_texts};
     static constexpr Oid one_text[] = {TEXTOID};
     static pg::Statement current{"SELECT level FROM chronicle_data.access_level WHERE role = $1", one_text};
     static pg::Statement remove{"DELETE FROM chronicle_data.access_level WHERE role = $1", one_text};
@@ -122,9 +121,8 @@ Level level_of(Oid role) {
     if (cached.valid && cached.role == role && cached.catalog_generation == catalog.generation)
         return cached.level;
     if (!OidIsValid(table_oid) || cached.catalog_generation != catalog.generation)
-        table_oid = pg::call([]() noexcept {
-            return get_relname_relid("access_level", get_namespace_oid("chronicle_data", false));
-        });
+        table_oid = pg::call(
+            []() noexcept { return get_relname_relid("access_level", get_namespace_oid("chronicle_data", false)); });
     bool owns = pg::call([&]() noexcept { return superuser_arg(role) || is_member_of_role(role, catalog.owner); });
     uint64 generation = catalog.generation;
     Level level = owns ? Level::admin : stored_level(role);

@@ -23,7 +23,9 @@ constexpr int batch_budget_ms = 50;
 // Nodes that were too slow for a batch once: they are not tried in one again by this process.
 std::unordered_set<uint64> *slow_nodes = nullptr;
 
-uint64 slow_key(int64 definition, int node) { return static_cast<uint64>(definition) * 16384u + static_cast<uint64>(node); }
+uint64 slow_key(int64 definition, int node) {
+    return static_cast<uint64>(definition) * 16384u + static_cast<uint64>(node);
+}
 
 int timeout_of(const core::Node &node) {
     return node.timeout_ms && *node.timeout_ms > 0 ? static_cast<int>(std::min(*node.timeout_ms, 2147483000.0)) : 0;
@@ -38,7 +40,8 @@ Execution require_execution(const pg::Uuid &id) {
 
 } // namespace
 
-Batch::Batch(const Claim &claim, const Claimant &claimant, bool alone) : claim_(claim), claimant_(claimant), alone_(alone) {
+Batch::Batch(const Claim &claim, const Claimant &claimant, bool alone)
+    : claim_(claim), claimant_(claimant), alone_(alone) {
     access::EngineScope engine;
     execution_ = require_execution(claim.execution);
     definition_ = stored_definition(execution_.definition_id);
@@ -229,9 +232,10 @@ void Batch::run_member(int node, int attempt, int deadline_ms) {
         if (error->is_transient() && !alone_)
             throw RepeatAlone{};
         if (timed_out)
-            error.emplace(ERRCODE_QUERY_CANCELED, pg::ErrorText{.message = "node \"" + described.id + "\" timed out after " +
-                                                                           std::to_string(timeout) + " ms",
-                                                                .hint = "Raise the node's \"timeout\"."});
+            error.emplace(ERRCODE_QUERY_CANCELED,
+                          pg::ErrorText{.message = "node \"" + described.id + "\" timed out after " +
+                                                   std::to_string(timeout) + " ms",
+                                        .hint = "Raise the node's \"timeout\"."});
     }
     settle(member, started, attempt, error);
     bool proceeds = !error || described.on_failure == core::OnFailure::proceed;
@@ -243,9 +247,7 @@ void Batch::run_member(int node, int attempt, int deadline_ms) {
     ready_.insert(ready_.end(), decision.ready.begin(), decision.ready.end());
 }
 
-int Batch::budget_left() const {
-    return batch_budget_ms - static_cast<int>((GetCurrentTimestamp() - begun_) / 1000);
-}
+int Batch::budget_left() const { return batch_budget_ms - static_cast<int>((GetCurrentTimestamp() - begun_) / 1000); }
 
 bool Batch::may_run_here(int node) const {
     const core::Node &described = graph().nodes[static_cast<size_t>(node)];
@@ -292,9 +294,10 @@ void Batch::fail(const pg::Error &error) {
 
 void Batch::verify_lease() {
     static constexpr Oid types[] = {UUIDOID, INT4OID, INT4OID, INT8OID, INT4OID};
-    static pg::Statement find{"SELECT 1 FROM chronicle_data.node_task WHERE execution_id = $1 AND node_index = $2 "
-                              "AND state = 'running' AND lease_slot = $3 AND lease_generation = $4 AND attempt = $5 FOR UPDATE",
-                              types};
+    static pg::Statement find{
+        "SELECT 1 FROM chronicle_data.node_task WHERE execution_id = $1 AND node_index = $2 "
+        "AND state = 'running' AND lease_slot = $3 AND lease_generation = $4 AND attempt = $5 FOR UPDATE",
+        types};
     pg::Values values;
     values.uuid(claim_.execution).int4(claim_.node_index).int4(claimant_.slot);
     if (find.run(values.int8(static_cast<int64>(claimant_.generation)).int4(claim_.attempt)).empty())
@@ -309,19 +312,21 @@ bool Batch::schedule_retry(const Member &member, std::vector<Event> &events) {
     if (member.result.attempts >= limit || !core::is_retryable(policy, member.failure->sqlstate))
         return false;
     static constexpr Oid types[] = {UUIDOID, INT4OID, TEXTOID, TEXTOID, INT4OID, INT4OID, TIMESTAMPTZOID, BOOLOID};
-    static pg::Statement upsert{
-        "INSERT INTO chronicle_data.node_task AS t (execution_id, node_index, node_id, state, owner, priority, attempt, due_at, alone) "
-        "VALUES ($1, $2, $3, 'retrying', $4, $5, $6, $7, $8) "
-        "ON CONFLICT (execution_id, node_index) DO UPDATE SET state = 'retrying', due_at = excluded.due_at, losses = 0, "
-        "lease_slot = NULL, lease_generation = NULL",
-        types};
+    static pg::Statement upsert{"INSERT INTO chronicle_data.node_task AS t (execution_id, node_index, node_id, state, "
+                                "owner, priority, attempt, due_at, alone) "
+                                "VALUES ($1, $2, $3, 'retrying', $4, $5, $6, $7, $8) "
+                                "ON CONFLICT (execution_id, node_index) DO UPDATE SET state = 'retrying', due_at = "
+                                "excluded.due_at, losses = 0, "
+                                "lease_slot = NULL, lease_generation = NULL",
+                                types};
     double wait_ms = core::delay(policy, member.result.attempts, static_cast<double>(random() % 10000) / 10000.0);
     TimestampTz due = member.result.ended_at + static_cast<int64>(wait_ms * 1000.0);
     pg::Values values;
     values.uuid(claim_.execution).int4(member.result.index).text(node.id).text(execution_.owner);
     values.int4(execution_.priority + node.priority).int4(member.result.attempts).time(due).boolean(alone_);
     upsert.run(values);
-    Event event = make_node_event(execution_, node, "NodeExecutionRetryScheduled", member.result.attempts, member.result.ended_at);
+    Event event = make_node_event(execution_, node, "NodeExecutionRetryScheduled", member.result.attempts,
+                                  member.result.ended_at);
     event.data["delay"] = wait_ms;
     event.data["dueAt"] = std::string(pg::call([&]() noexcept { return timestamptz_to_str(due); }));
     events.push_back(std::move(event));
@@ -379,7 +384,8 @@ void Batch::replay(Member &member, core::RunState &state, std::vector<Event> &ev
 void Batch::finish() {
     static constexpr Oid types[] = {UUIDOID, INT4OID};
     static pg::Statement remove{
-        "DELETE FROM chronicle_data.node_task WHERE execution_id = $1 AND node_index = $2 AND state = 'running'", types};
+        "DELETE FROM chronicle_data.node_task WHERE execution_id = $1 AND node_index = $2 AND state = 'running'",
+        types};
     access::EngineScope engine;
     lock_execution(claim_.execution);
     verify_lease();
@@ -405,7 +411,8 @@ void Batch::finish() {
     if (events.empty() || events.back().type != "WorkflowFailed")
         if (core::all_done(state))
             complete_execution(execution_,
-                               static_cast<int>(std::count(state.nodes.begin(), state.nodes.end(), core::NodeState::completed)),
+                               static_cast<int>(
+                                   std::count(state.nodes.begin(), state.nodes.end(), core::NodeState::completed)),
                                events);
     write_events(claim_.execution, execution_.owner, events);
 }

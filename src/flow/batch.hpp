@@ -61,7 +61,7 @@ private:
     std::shared_ptr<const StoredDefinition> definition_;
     core::RunState state_;
     std::vector<Member> members_;
-    std::vector<int> ready_;       // became ready in this batch, and have not run in it
+    std::vector<int> ready_; // became ready in this batch, and have not run in it
     std::vector<int> over_budget_; // of those: tried, and too slow for a batch
     std::unordered_map<int, std::optional<Rows>> loaded_;
     RowsHome home_;

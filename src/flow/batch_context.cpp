@@ -101,8 +101,8 @@ BatchNode::BatchNode(Batch &batch, int index) : batch_(batch), index_(index), co
     std::vector<core::Fault> faults;
     config_ = core::check_config(*node().type, resolved, "$.config", faults);
     if (!faults.empty())
-        pg::raise(ERRCODE_INVALID_PARAMETER_VALUE,
-                  {.message = "the config's references do not fit: " + faults.front().path + ": " + faults.front().problem});
+        pg::raise(ERRCODE_INVALID_PARAMETER_VALUE, {.message = "the config's references do not fit: " +
+                                                               faults.front().path + ": " + faults.front().problem});
 }
 
 const core::Node &BatchNode::node() const { return batch_.graph().nodes[static_cast<size_t>(index_)]; }
@@ -130,7 +130,8 @@ const Rows *BatchNode::find_input() {
     for (const Rows *rows : all)
         if (!same_columns(all.front()->columns, rows->columns))
             pg::raise(ERRCODE_DATATYPE_MISMATCH,
-                      {.message = "the upstream nodes of \"" + node().id + "\" return different columns, so there is no one input",
+                      {.message = "the upstream nodes of \"" + node().id +
+                                  "\" return different columns, so there is no one input",
                        .hint = "Refer to each upstream by its node id, or give them the same columns."});
     union_ = make_rows(all.front()->columns);
     for (const Rows *rows : all)

@@ -25,9 +25,8 @@ uint64 cache_generation = 0;
 // What is wrong with a jsonpath; empty: nothing. The parser raises, so it runs in a savepoint.
 std::string jsonpath_problem(const std::string &path) {
     const char *text = path.c_str();
-    std::optional<pg::Error> error = pg::attempt([&]() {
-        pg::call([&]() noexcept { (void)DirectFunctionCall1(jsonpath_in, CStringGetDatum(text)); });
-    });
+    std::optional<pg::Error> error = pg::attempt(
+        [&]() { pg::call([&]() noexcept { (void)DirectFunctionCall1(jsonpath_in, CStringGetDatum(text)); }); });
     if (!error)
         return "";
     if (error->sqlstate() != ERRCODE_SYNTAX_ERROR && ERRCODE_TO_CATEGORY(error->sqlstate()) != ERRCODE_DATA_EXCEPTION)
@@ -71,7 +70,8 @@ void check_conditions(core::Parsed &parsed) {
 }
 
 [[noreturn]] void not_built(const std::string &what) {
-    pg::raise(ERRCODE_FEATURE_NOT_SUPPORTED, {.message = "workflow uses " + what + ", which this version does not run yet"});
+    pg::raise(ERRCODE_FEATURE_NOT_SUPPORTED,
+              {.message = "workflow uses " + what + ", which this version does not run yet"});
 }
 
 // What the contract has and this version does not run is refused, not ignored.
@@ -102,9 +102,10 @@ struct Current {
 
 Current find_current(const std::string &id) {
     static constexpr Oid types[] = {TEXTOID};
-    static pg::Statement find{"SELECT w.version, w.owner, v.content FROM chronicle_data.workflow w "
-                              "JOIN chronicle_data.workflow_version v USING (workflow_id, version) WHERE w.workflow_id = $1",
-                              types};
+    static pg::Statement find{
+        "SELECT w.version, w.owner, v.content FROM chronicle_data.workflow w "
+        "JOIN chronicle_data.workflow_version v USING (workflow_id, version) WHERE w.workflow_id = $1",
+        types};
     pg::Values values;
     pg::Rows rows = find.run(values.text(id));
     if (rows.empty())
@@ -151,15 +152,17 @@ int store(const core::Definition &graph, const std::string &document) {
     std::string stored_form = pg::jsonb_to_string(pg::make_jsonb(content)); // as jsonb writes it: comparable
     if (current.exists && current.content == stored_form)
         return current.version;
-    insert_version(graph.id, current.version + 1, document, content, search_path, current.exists ? current.owner : user);
+    insert_version(graph.id, current.version + 1, document, content, search_path,
+                   current.exists ? current.owner : user);
     return current.version + 1;
 }
 
 std::shared_ptr<const StoredDefinition> load(int64 definition_id) {
     static constexpr Oid types[] = {INT8OID};
-    static pg::Statement find{"SELECT workflow_id, version, search_path, definition FROM chronicle_data.workflow_version "
-                              "WHERE definition_id = $1",
-                              types};
+    static pg::Statement find{
+        "SELECT workflow_id, version, search_path, definition FROM chronicle_data.workflow_version "
+        "WHERE definition_id = $1",
+        types};
     access::EngineScope engine;
     pg::Values values;
     pg::Rows rows = find.run(values.int8(definition_id));
@@ -169,7 +172,7 @@ std::shared_ptr<const StoredDefinition> load(int64 definition_id) {
     if (!parsed.definition)
         raise_faults(parsed.faults); // stored by another version of chronicle, which took it
     return std::make_shared<const StoredDefinition>(StoredDefinition{definition_id, rows[0].text(1), rows[0].int4(2),
-                                                               rows[0].text(3), std::move(*parsed.definition)});
+                                                                     rows[0].text(3), std::move(*parsed.definition)});
 }
 
 } // namespace

@@ -48,7 +48,8 @@ std::vector<int> read_int_array(Datum datum) {
 
 // A node that waits for an executor, or has one: its result is that it was cancelled. The row leaves the queue, so
 // whoever runs it finds at its end that it holds nothing any more; and it is interrupted when this commits.
-void cancel_node(const Execution &execution, const core::Node &node, int index, TimestampTz now, std::vector<Event> &events) {
+void cancel_node(const Execution &execution, const core::Node &node, int index, TimestampTz now,
+                 std::vector<Event> &events) {
     static constexpr Oid types[] = {UUIDOID, INT4OID};
     static pg::Statement remove{
         "DELETE FROM chronicle_data.node_task WHERE execution_id = $1 AND node_index = $2 "
@@ -70,7 +71,8 @@ void cancel_node(const Execution &execution, const core::Node &node, int index, 
     insert_result(execution, node, result);
 }
 
-void end_execution(const Execution &execution, const char *status, TimestampTz now, int completed, const Failure *failure) {
+void end_execution(const Execution &execution, const char *status, TimestampTz now, int completed,
+                   const Failure *failure) {
     static constexpr Oid types[] = {UUIDOID, TEXTOID, TIMESTAMPTZOID, INT4OID, TEXTOID, TEXTOID};
     static pg::Statement update{"UPDATE chronicle_data.execution SET status = $2, ended_at = $3, completed_nodes = $4, "
                                 "failed_node = $5, error = $6 WHERE execution_id = $1",
@@ -102,9 +104,17 @@ std::optional<Execution> find_execution(const pg::Uuid &id) {
     if (rows.empty())
         return std::nullopt;
     pg::Row row = rows[0];
-    Execution e{.id = id, .workflow_id = row.text(1), .workflow_name = {}, .owner = row.text(2), .status = row.text(3),
-                .version = row.int4(4), .definition_id = row.int8(5), .priority = row.int4(6), .total_nodes = row.int4(7),
-                .input = *core::parse_json(row.jsonb(8)).value, .started_at = {}};
+    Execution e{.id = id,
+                .workflow_id = row.text(1),
+                .workflow_name = {},
+                .owner = row.text(2),
+                .status = row.text(3),
+                .version = row.int4(4),
+                .definition_id = row.int8(5),
+                .priority = row.int4(6),
+                .total_nodes = row.int4(7),
+                .input = *core::parse_json(row.jsonb(8)).value,
+                .started_at = {}};
     if (!row.null(9))
         e.started_at = row.time(9);
     const core::Definition &graph = stored_definition(e.definition_id)->graph;
@@ -138,15 +148,15 @@ core::RunState load_state(const pg::Uuid &id, const core::Definition &graph) {
 }
 
 Event make_event(const Execution &execution, const char *type, TimestampTz at) {
-    return {type,
-            std::nullopt,
+    return {type, std::nullopt,
             core::json{{"workflowId", execution.workflow_id},
                        {"executionId", core::uuid_to_text(execution.id)},
                        {"workflowName", execution.workflow_name}},
             at};
 }
 
-Event make_node_event(const Execution &execution, const core::Node &node, const char *type, int attempt, TimestampTz at) {
+Event make_node_event(const Execution &execution, const core::Node &node, const char *type, int attempt,
+                      TimestampTz at) {
     Event event = make_event(execution, type, at);
     event.node_id = node.id;
     event.data["nodeId"] = node.id;
@@ -165,8 +175,8 @@ void complete_execution(const Execution &execution, int completed_nodes, std::ve
     end_execution(execution, "completed", now, completed_nodes, nullptr);
 }
 
-void fail_execution(const Execution &execution, const core::Definition &graph, core::RunState &state, const Failure &failure,
-                    std::vector<Event> &events) {
+void fail_execution(const Execution &execution, const core::Definition &graph, core::RunState &state,
+                    const Failure &failure, std::vector<Event> &events) {
     TimestampTz now = GetCurrentTimestamp();
     int completed = static_cast<int>(std::count(state.nodes.begin(), state.nodes.end(), core::NodeState::completed));
     for (int node : core::cancel_unfinished(graph, state))
@@ -183,16 +193,17 @@ void fail_execution(const Execution &execution, const core::Definition &graph, c
 }
 
 void insert_result(const Execution &execution, const core::Node &node, const NodeResult &result) {
-    static constexpr Oid result_types[] = {UUIDOID, INT4OID, TEXTOID,      TEXTOID,  INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID,
-                                           INT8OID, INT4ARRAYOID, JSONBOID, BOOLOID, JSONBOID};
-    static pg::Statement insert{
-        "INSERT INTO chronicle_data.node_result (execution_id, node_index, node_id, status, attempts, started_at, ended_at, "
-        "records_processed, live_edges, output, output_truncated, columns) "
-        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
-        result_types};
+    static constexpr Oid result_types[] = {UUIDOID,        INT4OID, TEXTOID,      TEXTOID,  INT4OID, TIMESTAMPTZOID,
+                                           TIMESTAMPTZOID, INT8OID, INT4ARRAYOID, JSONBOID, BOOLOID, JSONBOID};
+    static pg::Statement insert{"INSERT INTO chronicle_data.node_result (execution_id, node_index, node_id, status, "
+                                "attempts, started_at, ended_at, "
+                                "records_processed, live_edges, output, output_truncated, columns) "
+                                "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+                                result_types};
     static constexpr Oid chunk_types[] = {UUIDOID, INT4OID, INT4OID, BYTEAOID};
     static pg::Statement insert_chunk{
-        "INSERT INTO chronicle_data.node_rows (execution_id, node_index, chunk, rows) VALUES ($1, $2, $3, $4)", chunk_types};
+        "INSERT INTO chronicle_data.node_rows (execution_id, node_index, chunk, rows) VALUES ($1, $2, $3, $4)",
+        chunk_types};
     pg::Values values;
     values.uuid(execution.id).int4(result.index).text(node.id).text(result.status).int4(result.attempts);
     result.started_at ? values.time(*result.started_at) : values.null();

@@ -28,7 +28,8 @@ core::RunState load_state(const pg::Uuid &id, const core::Definition &graph);
 /// An event of this run with the keys that all have.
 Event make_event(const Execution &execution, const char *type, TimestampTz at);
 /// The same for a node.
-Event make_node_event(const Execution &execution, const core::Node &node, const char *type, int attempt, TimestampTz at);
+Event make_node_event(const Execution &execution, const core::Node &node, const char *type, int attempt,
+                      TimestampTz at);
 
 /// Why a run failed.
 struct Failure {
@@ -39,8 +40,8 @@ struct Failure {
 /// Ends the run as completed; the caller holds its lock, in an EngineScope. Appends the event to `events`.
 void complete_execution(const Execution &execution, int completed_nodes, std::vector<Event> &events);
 /// Ends it as failed: nodes that wait or run elsewhere are cancelled.
-void fail_execution(const Execution &execution, const core::Definition &graph, core::RunState &state, const Failure &failure,
-                    std::vector<Event> &events);
+void fail_execution(const Execution &execution, const core::Definition &graph, core::RunState &state,
+                    const Failure &failure, std::vector<Event> &events);
 
 /// Records how a node ended.
 struct NodeResult {

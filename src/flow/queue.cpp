@@ -49,7 +49,13 @@ std::optional<Claim> take(const Candidate &candidate, const Claimant &claimant, 
     pg::Rows rows = update.run(values.int8(static_cast<int64>(claimant.generation)).time(now));
     if (rows.empty())
         return std::nullopt;
-    return Claim{candidate.execution, candidate.node_index, rows[0].text(1), rows[0].int4(2), rows[0].boolean(3), claimant.owner, now};
+    return Claim{candidate.execution,
+                 candidate.node_index,
+                 rows[0].text(1),
+                 rows[0].int4(2),
+                 rows[0].boolean(3),
+                 claimant.owner,
+                 now};
 }
 
 void mark_execution_running(const Execution &execution, TimestampTz now) {
@@ -109,8 +115,9 @@ struct Lost {
 };
 
 std::vector<Lost> find_lost() {
-    static pg::Statement find{"SELECT execution_id, node_index, lease_slot, lease_generation FROM chronicle_data.node_task "
-                              "WHERE state = 'running'"};
+    static pg::Statement find{
+        "SELECT execution_id, node_index, lease_slot, lease_generation FROM chronicle_data.node_task "
+        "WHERE state = 'running'"};
     access::EngineScope engine;
     pg::Rows rows = find.run();
     std::vector<Lost> lost;
@@ -125,11 +132,11 @@ std::vector<Lost> find_lost() {
 // Ready again, alone from now on, with the attempt given back.
 void make_ready(const Lost &lost, bool counts) {
     static constexpr Oid types[] = {UUIDOID, INT4OID, INT4OID};
-    static pg::Statement update{
-        "UPDATE chronicle_data.node_task SET state = 'ready', attempt = attempt - 1, lease_slot = NULL, lease_generation = NULL, "
-        "losses = losses + CASE WHEN alone THEN $3 ELSE 0 END, alone = alone OR $3 > 0 "
-        "WHERE execution_id = $1 AND node_index = $2 RETURNING owner",
-        types};
+    static pg::Statement update{"UPDATE chronicle_data.node_task SET state = 'ready', attempt = attempt - 1, "
+                                "lease_slot = NULL, lease_generation = NULL, "
+                                "losses = losses + CASE WHEN alone THEN $3 ELSE 0 END, alone = alone OR $3 > 0 "
+                                "WHERE execution_id = $1 AND node_index = $2 RETURNING owner",
+                                types};
     pg::Values values;
     pg::Rows rows = update.run(values.uuid(lost.execution).int4(lost.node_index).int4(counts ? 1 : 0));
     std::string owner = rows.empty() ? "" : rows[0].text(1);
@@ -141,7 +148,8 @@ void make_ready(const Lost &lost, bool counts) {
 // The node fails for good, and the run with it. The caller holds the run's lock.
 void fail_node(const pg::Uuid &id, int node_index, int attempt, const pg::Error &error) {
     static constexpr Oid types[] = {UUIDOID, INT4OID};
-    static pg::Statement remove{"DELETE FROM chronicle_data.node_task WHERE execution_id = $1 AND node_index = $2 RETURNING started_at", types};
+    static pg::Statement remove{
+        "DELETE FROM chronicle_data.node_task WHERE execution_id = $1 AND node_index = $2 RETURNING started_at", types};
     std::optional<Execution> execution = find_execution(id);
     if (!execution)
         return;
@@ -172,9 +180,10 @@ void fail_node(const pg::Uuid &id, int node_index, int attempt, const pg::Error 
 // One lost node, in a transaction of its own: two runs are never locked at once.
 void take_back(const Lost &lost) {
     static constexpr Oid types[] = {UUIDOID, INT4OID, INT4OID, INT8OID};
-    static pg::Statement find{"SELECT attempt, losses, alone FROM chronicle_data.node_task WHERE execution_id = $1 AND node_index = $2 "
-                              "AND state = 'running' AND lease_slot = $3 AND lease_generation = $4",
-                              types};
+    static pg::Statement find{
+        "SELECT attempt, losses, alone FROM chronicle_data.node_task WHERE execution_id = $1 AND node_index = $2 "
+        "AND state = 'running' AND lease_slot = $3 AND lease_generation = $4",
+        types};
     access::EngineScope engine;
     lock_execution(lost.execution);
     pg::Values values;
@@ -186,7 +195,8 @@ void take_back(const Lost &lost) {
     if (counts && rows[0].boolean(3) && rows[0].int4(2) + 1 >= loss_limit)
         fail_node(lost.execution, lost.node_index, rows[0].int4(1),
                   pg::Error(ERRCODE_CRASH_SHUTDOWN,
-                            {.message = "the worker died " + std::to_string(loss_limit) + " times while this node was running alone",
+                            {.message = "the worker died " + std::to_string(loss_limit) +
+                                        " times while this node was running alone",
                              .hint = "The server log tells how; the node may exhaust memory or end its own session."}));
     else
         make_ready(lost, counts);
@@ -217,8 +227,9 @@ std::optional<Claim> claim_next(const Claimant &claimant) {
 }
 
 std::vector<Demand> demand() {
-    static pg::Statement count{"SELECT owner, count(*) FROM (SELECT owner FROM chronicle_data.node_task WHERE state = 'ready' "
-                               "LIMIT 1000) t GROUP BY owner"};
+    static pg::Statement count{
+        "SELECT owner, count(*) FROM (SELECT owner FROM chronicle_data.node_task WHERE state = 'ready' "
+        "LIMIT 1000) t GROUP BY owner"};
     access::EngineScope engine;
     pg::Rows rows = count.run();
     std::vector<Demand> result;
@@ -241,7 +252,8 @@ void reclaim() {
 TimestampTz promote_due() {
     static pg::Statement promote{
         "UPDATE chronicle_data.node_task t SET state = 'ready', due_at = NULL FROM (SELECT execution_id, node_index "
-        "FROM chronicle_data.node_task WHERE state = 'retrying' AND due_at <= clock_timestamp() FOR UPDATE SKIP LOCKED) d "
+        "FROM chronicle_data.node_task WHERE state = 'retrying' AND due_at <= clock_timestamp() FOR UPDATE SKIP "
+        "LOCKED) d "
         "WHERE t.execution_id = d.execution_id AND t.node_index = d.node_index RETURNING t.owner"};
     static pg::Statement next{"SELECT min(due_at) FROM chronicle_data.node_task WHERE state = 'retrying'"};
     access::EngineScope engine;
@@ -257,9 +269,10 @@ TimestampTz promote_due() {
 
 void fail_ready_of(const std::string &owner, int sqlstate, const std::string &reason) {
     static constexpr Oid types[] = {TEXTOID};
-    static pg::Statement find{"SELECT execution_id, node_index, attempt FROM chronicle_data.node_task WHERE state = 'ready' "
-                              "AND owner = $1 ORDER BY queue_number LIMIT 1",
-                              types};
+    static pg::Statement find{
+        "SELECT execution_id, node_index, attempt FROM chronicle_data.node_task WHERE state = 'ready' "
+        "AND owner = $1 ORDER BY queue_number LIMIT 1",
+        types};
     for (;;) {
         pg::start_transaction();
         bool found;

@@ -40,7 +40,9 @@ void fix_text_forms(pg::GucScope &settings) {
     settings.set("search_path", "pg_catalog, pg_temp");
 }
 
-void append_length(std::string &chunk, int32 length) { chunk.append(reinterpret_cast<const char *>(&length), sizeof(length)); }
+void append_length(std::string &chunk, int32 length) {
+    chunk.append(reinterpret_cast<const char *>(&length), sizeof(length));
+}
 
 TupleDesc parse_columns(const std::string &columns_json) {
     core::json columns = *core::parse_json(columns_json).value;
@@ -96,7 +98,7 @@ Rows make_rows(TupleDesc columns) {
 }
 
 void add_row(Rows &rows, const Datum *values, const bool *nulls) {
-    pg::call([&]() noexcept { 
+    pg::call([&]() noexcept {
         tuplestore_putvalues(rows.store, rows.columns, const_cast<Datum *>(values), const_cast<bool *>(nulls));
     });
     rows.count++;
@@ -166,7 +168,8 @@ std::vector<std::string> encode_rows(const Rows &rows) {
 RowsDecoder::RowsDecoder(const std::string &columns_json) : rows_(make_rows(parse_columns(columns_json))) {
     for (int i = 0; i < rows_.columns->natts; i++) {
         Oid function, parameter;
-        pg::call([&]() noexcept { getTypeInputInfo(TupleDescAttr(rows_.columns, i)->atttypid, &function, &parameter); });
+        pg::call(
+            [&]() noexcept { getTypeInputInfo(TupleDescAttr(rows_.columns, i)->atttypid, &function, &parameter); });
         input_functions_.push_back(function);
         type_parameters_.push_back(parameter);
     }
@@ -196,7 +199,8 @@ void RowsDecoder::add(std::string_view chunk) {
             at += length > 0 ? static_cast<size_t>(length) : 0;
             char *form = nulls[i] ? nullptr : text.data();
             int32 modifier = TupleDescAttr(rows_.columns, static_cast<int>(i))->atttypmod;
-            values[i] = pg::call([&]() noexcept { return InputFunctionCall(&input[i], form, type_parameters_[i], modifier); });
+            values[i] =
+                pg::call([&]() noexcept { return InputFunctionCall(&input[i], form, type_parameters_[i], modifier); });
         }
         add_row(rows_, values.data(), nulls.get());
         per_row.reset();
@@ -230,7 +234,8 @@ std::string whole_json(const Rows &rows) {
 
 void register_rows(const char *name, const Rows &rows) {
     pg::call([&]() noexcept {
-        EphemeralNamedRelation relation = static_cast<EphemeralNamedRelation>(palloc0(sizeof(EphemeralNamedRelationData)));
+        EphemeralNamedRelation relation =
+            static_cast<EphemeralNamedRelation>(palloc0(sizeof(EphemeralNamedRelationData)));
         relation->md.name = pstrdup(name);
         relation->md.reliddesc = InvalidOid;
         relation->md.tupdesc = rows.columns;

@@ -17,8 +17,8 @@ struct Rows {
     int64 count = 0;
 };
 
-/// Where relations of the running batch live: the memory context and resource owner of the transaction around the nodes'
-/// savepoints, because a node's rows outlive its savepoint (and spilled ones own a file).
+/// Where relations of the running batch live: the memory context and resource owner of the transaction around the
+/// nodes' savepoints, because a node's rows outlive its savepoint (and spilled ones own a file).
 class RowsHome {
 public:
     RowsHome();

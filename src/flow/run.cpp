@@ -2,9 +2,9 @@
 //
 //   claim (queue.cpp)   its own transaction: lease, attempt and Started are committed before anything runs
 //   batch (batch.cpp)   one transaction: the claimed node in a savepoint; then nodes that became ready, each in a
-//                       savepoint, while the batch is younger than 50 ms and has less than chronicle.worker_batch members
-//                       finish(): lock the run, verify the lease, load the newest state of the graph, apply what ran,
-//                       write results, events and the queue; commit
+//                       savepoint, while the batch is younger than 50 ms and has less than chronicle.worker_batch
+//                       members finish(): lock the run, verify the lease, load the newest state of the graph, apply
+//                       what ran, write results, events and the queue; commit
 //
 // Nothing of the run is locked, and no position held, while user code runs: finish() comes last.
 //

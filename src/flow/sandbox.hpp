@@ -5,8 +5,8 @@
 
 namespace chronicle::flow {
 
-/// While it lives, the current user is the owner (it is the session itself, or a security-restricted operation where the
-/// owner cannot log in), search_path is the definition's, and whatever the code sets is undone at the end.
+/// While it lives, the current user is the owner (it is the session itself, or a security-restricted operation where
+/// the owner cannot log in), search_path is the definition's, and whatever the code sets is undone at the end.
 class Sandbox {
 public:
     Sandbox(Oid owner, const std::string &search_path);

@@ -17,10 +17,10 @@ struct Startable {
 
 std::optional<Startable> find_version(const std::string &workflow, std::optional<int32> version) {
     static constexpr Oid types[] = {TEXTOID, INT4OID};
-    static pg::Statement find{
-        "SELECT v.definition_id, v.version, w.owner, w.enabled FROM chronicle_data.workflow w "
-        "JOIN chronicle_data.workflow_version v USING (workflow_id) WHERE w.workflow_id = $1 AND v.version = coalesce($2, w.version)",
-        types};
+    static pg::Statement find{"SELECT v.definition_id, v.version, w.owner, w.enabled FROM chronicle_data.workflow w "
+                              "JOIN chronicle_data.workflow_version v USING (workflow_id) WHERE w.workflow_id = $1 AND "
+                              "v.version = coalesce($2, w.version)",
+                              types};
     access::EngineScope engine;
     pg::Values values;
     values.text(workflow);
@@ -41,7 +41,8 @@ Startable require_startable(const std::string &workflow, std::optional<int32> ve
         pg::raise(ERRCODE_UNDEFINED_OBJECT,
                   {.message = version ? "workflow \"" + workflow + "\" has no version " + std::to_string(*version)
                                       : "workflow \"" + workflow + "\" does not exist",
-                   .hint = "SELECT workflow_id, version FROM chronicle.workflows lists them; create_workflow makes one."});
+                   .hint =
+                       "SELECT workflow_id, version FROM chronicle.workflows lists them; create_workflow makes one."});
     }
     if (!found->enabled)
         pg::raise(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, {.message = "workflow \"" + workflow + "\" is disabled"});
@@ -58,10 +59,11 @@ struct Request {
 void insert_execution(const Execution &execution, const Request &request, TimestampTz now) {
     static constexpr Oid types[] = {UUIDOID, TEXTOID, INT4OID,        INT8OID,  TEXTOID, TEXTOID,
                                     INT4OID, INT4OID, TIMESTAMPTZOID, JSONBOID, JSONBOID};
-    static pg::Statement insert{
-        "INSERT INTO chronicle_data.execution (execution_id, workflow_id, version, definition_id, owner, started_by, status, "
-        "priority, total_nodes, queued_at, input, metadata) VALUES ($1, $2, $3, $4, $5, $6, 'pending', $7, $8, $9, $10, $11)",
-        types};
+    static pg::Statement insert{"INSERT INTO chronicle_data.execution (execution_id, workflow_id, version, "
+                                "definition_id, owner, started_by, status, "
+                                "priority, total_nodes, queued_at, input, metadata) VALUES ($1, $2, $3, $4, $5, $6, "
+                                "'pending', $7, $8, $9, $10, $11)",
+                                types};
     const char *caller = pg::call([]() noexcept { return GetUserNameFromId(GetSessionUserId(), false); });
     pg::Values values;
     values.uuid(execution.id).text(execution.workflow_id).int4(execution.version).int8(execution.definition_id);
@@ -105,8 +107,8 @@ CHRONICLE_FUNCTION(chronicle_execute_workflow) {
     std::string workflow = arguments.required_text(0, "workflow_id");
     for (int i : {2, 5})
         if (!arguments.null(i))
-            pg::raise(ERRCODE_FEATURE_NOT_SUPPORTED,
-                      {.message = std::string(i == 2 ? "idempotency_key" : "run_at") + " is not available in this version"});
+            pg::raise(ERRCODE_FEATURE_NOT_SUPPORTED, {.message = std::string(i == 2 ? "idempotency_key" : "run_at") +
+                                                                 " is not available in this version"});
     Startable what = require_startable(workflow, arguments.int4(3));
     Request request{.workflow = workflow,
                     .input = arguments.null(1) ? "{}" : pg::jsonb_to_string(arguments.datum(1)),

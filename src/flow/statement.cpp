@@ -141,16 +141,18 @@ private:
                !tokens_[i + 1].word.empty() && parameters_.contains(name_of(i + 1));
     }
     // As written: JSON keys have case.
-    std::string name_of(size_t i) const { return sql_.substr(tokens_[i].begin, word_end(tokens_[i]) - tokens_[i].begin); }
+    std::string name_of(size_t i) const {
+        return sql_.substr(tokens_[i].begin, word_end(tokens_[i]) - tokens_[i].begin);
+    }
     // "IN (:name)" with an array.
     bool replaces_in(size_t i) const {
-        return i + 4 < tokens_.size() && tokens_[i].word == "in" && is(i + 1, '(') && is_parameter(i + 2) && is(i + 4, ')') &&
-               parameters_[name_of(i + 3)].is_array();
+        return i + 4 < tokens_.size() && tokens_[i].word == "in" && is(i + 1, '(') && is_parameter(i + 2) &&
+               is(i + 4, ')') && parameters_[name_of(i + 3)].is_array();
     }
     size_t word_end(const Token &token) const {
         size_t end = token.begin;
-        while (end < token.end && (isalnum(static_cast<unsigned char>(sql_[end])) || sql_[end] == '_' || sql_[end] == '$' ||
-                                   static_cast<unsigned char>(sql_[end]) >= 128))
+        while (end < token.end && (isalnum(static_cast<unsigned char>(sql_[end])) || sql_[end] == '_' ||
+                                   sql_[end] == '$' || static_cast<unsigned char>(sql_[end]) >= 128))
             end++;
         return end;
     }
@@ -193,7 +195,8 @@ ParamListInfo bind_values(const std::vector<Parameter> &parameters, const Parame
     ParamListInfo list = pg::call([&]() noexcept { return makeParamList(count); });
     for (int i = 0; i < count; i++) {
         const Parameter &parameter = parameters[static_cast<size_t>(i)];
-        Oid type = i < types.count && OidIsValid(types.types[i]) && types.types[i] != UNKNOWNOID ? types.types[i] : TEXTOID;
+        Oid type =
+            i < types.count && OidIsValid(types.types[i]) && types.types[i] != UNKNOWNOID ? types.types[i] : TEXTOID;
         const char *text = parameter.text ? parameter.text->c_str() : nullptr;
         pg::call([&]() noexcept {
             ParamExternData &bound = list->params[i];
@@ -202,7 +205,8 @@ ParamListInfo bind_values(const std::vector<Parameter> &parameters, const Parame
             bound.ptype = type;
             bound.pflags = PARAM_FLAG_CONST;
             bound.isnull = text == nullptr;
-            bound.value = text ? OidInputFunctionCall(function, const_cast<char *>(text), type_parameter, -1) : Datum(0);
+            bound.value =
+                text ? OidInputFunctionCall(function, const_cast<char *>(text), type_parameter, -1) : Datum(0);
         });
     }
     return list;
@@ -223,11 +227,11 @@ void register_mentioned(const std::vector<std::string> &names, NamedRelations &r
 TupleDesc result_columns(SPIPlanPtr plan) {
     List *sources = SPI_plan_get_plan_sources(plan);
     if (list_length(sources) != 1)
-        pg::raise(ERRCODE_SYNTAX_ERROR, {.message = list_length(sources) == 0
-                                                        ? "the node's sql is empty"
-                                                        : "the node's sql must be one statement, not " +
-                                                              std::to_string(list_length(sources)),
-                                         .hint = "Use one node for each statement, or a function."});
+        pg::raise(ERRCODE_SYNTAX_ERROR,
+                  {.message = list_length(sources) == 0
+                                  ? "the node's sql is empty"
+                                  : "the node's sql must be one statement, not " + std::to_string(list_length(sources)),
+                   .hint = "Use one node for each statement, or a function."});
     return static_cast<CachedPlanSource *>(linitial(sources))->resultDesc;
 }
 
@@ -240,7 +244,9 @@ StatementResult run_statement(const std::string &sql, const core::json &paramete
     register_mentioned(prepared.names, relations);
 
     int count = static_cast<int>(prepared.parameters.size());
-    ParameterTypes types{static_cast<Oid *>(pg::call([&]() noexcept { return palloc0(sizeof(Oid) * static_cast<size_t>(count + 1)); })), count};
+    ParameterTypes types{static_cast<Oid *>(pg::call(
+                             [&]() noexcept { return palloc0(sizeof(Oid) * static_cast<size_t>(count + 1)); })),
+                         count};
     for (int i = 0; i < count; i++)
         types.types[i] = prepared.parameters[static_cast<size_t>(i)].type;
     const char *text = prepared.sql.c_str();
@@ -252,7 +258,8 @@ StatementResult run_statement(const std::string &sql, const core::json &paramete
         return SPI_prepare_extended(text, &options);
     });
     if (!plan)
-        pg::raise(ERRCODE_SYNTAX_ERROR, {.message = std::string("could not prepare the node's sql: ") + SPI_result_code_string(SPI_result)});
+        pg::raise(ERRCODE_SYNTAX_ERROR,
+                  {.message = std::string("could not prepare the node's sql: ") + SPI_result_code_string(SPI_result)});
     TupleDesc columns = result_columns(plan);
     ParamListInfo bound = bind_values(prepared.parameters, types);
     if (columns)
@@ -262,8 +269,7 @@ StatementResult run_statement(const std::string &sql, const core::json &paramete
         options.params = bound;
         if (result.rows) {
             options.dest = CreateTuplestoreDestReceiver();
-            SetTuplestoreDestReceiverParams(options.dest, result.rows->store, rows_memory(), true, nullptr,
-                                            nullptr);
+            SetTuplestoreDestReceiverParams(options.dest, result.rows->store, rows_memory(), true, nullptr, nullptr);
         }
         return SPI_execute_plan_extended(plan, &options);
     });

@@ -30,7 +30,8 @@ bool is_over(const std::string &status) { return status == "completed" || status
 // Each look has a snapshot of its own: in READ COMMITTED a statement of ours is a new one.
 std::string status_of(const pg::Uuid &id) {
     static constexpr Oid types[] = {UUIDOID};
-    static pg::Statement find{"SELECT status, owner, started_by FROM chronicle_data.execution WHERE execution_id = $1", types};
+    static pg::Statement find{"SELECT status, owner, started_by FROM chronicle_data.execution WHERE execution_id = $1",
+                              types};
     std::string status, owner, started_by;
     {
         access::EngineScope engine;
@@ -93,7 +94,8 @@ CHRONICLE_FUNCTION(chronicle_wait_for_execution) {
         if (is_over(status) || left_ms <= 0)
             break;
         if (finished)
-            pg::call([&]() noexcept { (void)ConditionVariableTimedSleep(finished, static_cast<long>(left_ms), event); });
+            pg::call(
+                [&]() noexcept { (void)ConditionVariableTimedSleep(finished, static_cast<long>(left_ms), event); });
         else // no slot for this database is free: nobody can wake us
             pg::wait_latch(std::min<long>(static_cast<long>(left_ms), 100), event);
         pg::check_interrupts();

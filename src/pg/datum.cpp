@@ -60,7 +60,8 @@ Uuid new_uuid() {
     if (!pg_strong_random(random.data(), random.size()))
         raise(ERRCODE_INTERNAL_ERROR, {.message = "could not generate random bytes for an id"});
     // Microseconds since 2000 to milliseconds since 1970.
-    int64 since_1970 = GetCurrentTimestamp() / 1000 + int64(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * 1000;
+    int64 since_1970 =
+        GetCurrentTimestamp() / 1000 + int64(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * 1000;
     return generator.next(static_cast<uint64_t>(since_1970), random);
 }
 
@@ -76,9 +77,7 @@ std::optional<int32> Arguments::int4(int i) const {
 std::optional<bool> Arguments::boolean(int i) const {
     return null(i) ? std::nullopt : std::optional(DatumGetBool(datum(i)));
 }
-std::optional<Uuid> Arguments::uuid(int i) const {
-    return null(i) ? std::nullopt : std::optional(to_uuid(datum(i)));
-}
+std::optional<Uuid> Arguments::uuid(int i) const { return null(i) ? std::nullopt : std::optional(to_uuid(datum(i))); }
 
 std::string Arguments::required_text(int i, const char *name) const {
     if (null(i))

@@ -43,7 +43,8 @@ private:
         bool hide_stmt = false, hide_ctx = false;
         int lineno = 0, cursorpos = 0, internalpos = 0, saved_errno = 0;
         // Set by the server to string literals: they outlive the error.
-        const char *filename = nullptr, *funcname = nullptr, *domain = nullptr, *context_domain = nullptr, *message_id = nullptr;
+        const char *filename = nullptr, *funcname = nullptr, *domain = nullptr, *context_domain = nullptr,
+                   *message_id = nullptr;
         std::string message, detail, detail_log, hint, context;
         std::string schema_name, table_name, column_name, datatype_name, constraint_name, internalquery;
     };

@@ -3,7 +3,8 @@
 //   C → C++   entry():  PostgreSQL calls us. Every exception is caught, every destructor has run, and only then the
 //                       error is reported by longjmp.
 //   C++ → C   call():   we call PostgreSQL where it may raise. The lambda is the only frame that a longjmp can cross:
-//                       it must be noexcept, and own nothing that needs a destructor. The error comes back as pg::Error.
+//                       it must be noexcept, and own nothing that needs a destructor. The error comes back as
+//                       pg::Error.
 //
 // Nobody else catches, throws across, or jumps. docs/error-handling.md tells the whole story.
 #pragma once
@@ -61,6 +62,6 @@ void check_interrupts();
     static Datum name##_body(FunctionCallInfo fcinfo);                                                                 \
     extern "C" {                                                                                                       \
     PG_FUNCTION_INFO_V1(name);                                                                                         \
-    PGDLLEXPORT Datum name(FunctionCallInfo fcinfo) { return chronicle::pg::entry(fcinfo, name##_body); }               \
+    PGDLLEXPORT Datum name(FunctionCallInfo fcinfo) { return chronicle::pg::entry(fcinfo, name##_body); }              \
     }                                                                                                                  \
     static Datum name##_body([[maybe_unused]] FunctionCallInfo fcinfo)

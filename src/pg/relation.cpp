@@ -51,7 +51,8 @@ void TableWriter::insert(const Datum *values, const bool *nulls) {
 }
 
 IndexReader::IndexReader(Oid table, Oid index, Snapshot snapshot)
-    : table_(table, AccessShareLock), snapshot_(snapshot), memory_(CurrentMemoryContext), exceptions_(std::uncaught_exceptions()) {
+    : table_(table, AccessShareLock), snapshot_(snapshot), memory_(CurrentMemoryContext),
+      exceptions_(std::uncaught_exceptions()) {
     call([&]() noexcept {
         index_ = index_open(index, AccessShareLock);
         slot_ = table_slot_create(table_.get(), nullptr);

@@ -46,8 +46,8 @@ static Datum not_null(const Row &row, int column) {
     bool is_null;
     Datum value = row.datum(column, &is_null);
     if (is_null)
-        raise(ERRCODE_NULL_VALUE_NOT_ALLOWED,
-              {.message = "chronicle: column " + std::to_string(column) + " of an internal query is unexpectedly NULL"});
+        raise(ERRCODE_NULL_VALUE_NOT_ALLOWED, {.message = "chronicle: column " + std::to_string(column) +
+                                                          " of an internal query is unexpectedly NULL"});
     return value;
 }
 

@@ -32,7 +32,7 @@ public:
     Values &maybe_text(const std::optional<std::string> &value) { return value ? text(*value) : null(); }
     Values &jsonb(std::string_view value) { return add(make_jsonb(value)); }
     Values &uuid(const Uuid &value) { return add(make_uuid(value)); }
-        Values &int8(int64 value) { return add(Int64GetDatum(value)); }
+    Values &int8(int64 value) { return add(Int64GetDatum(value)); }
     Values &maybe_int8(std::optional<int64> value) { return value ? int8(*value) : null(); }
     Values &int4(int32 value) { return add(Int32GetDatum(value)); }
     Values &boolean(bool value) { return add(BoolGetDatum(value)); }

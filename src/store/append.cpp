@@ -31,12 +31,23 @@ namespace chronicle::store {
 namespace {
 
 // Columns of chronicle_data.event.
-enum Column { position = 1, stream_id, version, recorded_at, floor, event_id, type_version, type, actor, data, metadata };
+enum Column {
+    position = 1,
+    stream_id,
+    version,
+    recorded_at,
+    floor,
+    event_id,
+    type_version,
+    type,
+    actor,
+    data,
+    metadata
+};
 
 void check_size(const NewEvent &event) {
-    size_t bytes = pg::call([&]() noexcept {
-        return toast_raw_datum_size(event.data) + toast_raw_datum_size(event.metadata);
-    });
+    size_t bytes =
+        pg::call([&]() noexcept { return toast_raw_datum_size(event.data) + toast_raw_datum_size(event.metadata); });
     if (bytes > static_cast<size_t>(settings::max_event_bytes))
         pg::raise(ERRCODE_PROGRAM_LIMIT_EXCEEDED,
                   {.message = "event is larger than chronicle.max_event_bytes",
@@ -52,14 +63,17 @@ void check_version(const std::string &stream, int64 actual, int64 expected) {
     pg::raise(wrong_expected_version,
               {.message = "stream \"" + stream + "\" is at version " + std::to_string(actual) + ", expected " + wanted,
                .detail = core::json{{"stream", stream}, {"expected", expected}, {"actual", actual}}.dump(),
-               .hint = "Somebody else appended in between: read the stream again, decide again, and repeat the append."});
+               .hint =
+                   "Somebody else appended in between: read the stream again, decide again, and repeat the append."});
 }
 
 [[noreturn]] void raise_id_conflict(const pg::Uuid &id, const std::string &stream, int64 stored_version) {
-    pg::raise(event_id_conflict,
-              {.message = "event id " + pg::uuid_to_string(id) + " belongs to another event",
-               .detail = core::json{{"event_id", pg::uuid_to_string(id)}, {"stream", stream}, {"stored_version", stored_version}}.dump(),
-               .hint = "A retry must repeat stream, type and data; a new event needs a new id."});
+    pg::raise(event_id_conflict, {.message = "event id " + pg::uuid_to_string(id) + " belongs to another event",
+                                  .detail = core::json{{"event_id", pg::uuid_to_string(id)},
+                                                       {"stream", stream},
+                                                       {"stored_version", stored_version}}
+                                                .dump(),
+                                  .hint = "A retry must repeat stream, type and data; a new event needs a new id."});
 }
 
 // The version of an event stored under this id, when it is the same event; CH003 when it is another one.
@@ -75,8 +89,9 @@ std::optional<int64> find_retry(const std::string &stream, std::optional<int64> 
     if (!same_stream)
         raise_id_conflict(*event.id, stream, 0); // where it lies is not for everybody
     Datum stored_data = reader.column(Column::data, &is_null);
-    bool same = pg::to_string(reader.column(Column::type, &is_null)) == event.type &&
-                pg::call([&]() noexcept { return DatumGetBool(DirectFunctionCall2(jsonb_eq, stored_data, event.data)); });
+    bool same = pg::to_string(reader.column(Column::type, &is_null)) == event.type && pg::call([&]() noexcept {
+                    return DatumGetBool(DirectFunctionCall2(jsonb_eq, stored_data, event.data));
+                });
     if (!same)
         raise_id_conflict(*event.id, stream, stored_version);
     order::set_last_position(DatumGetInt64(reader.column(Column::position, &is_null)));

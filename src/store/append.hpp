@@ -7,7 +7,7 @@ namespace chronicle::store {
 
 struct NewEvent {
     std::string type;
-    Datum data;     // jsonb
+    Datum data; // jsonb
     Datum metadata; // jsonb
     std::optional<pg::Uuid> id;
 };

@@ -76,7 +76,9 @@ ExtensionRow read_extension() noexcept {
 void look_up_relations(Catalog &c) noexcept {
     Oid internal = get_namespace_oid("chronicle_data", true);
     Oid api = get_namespace_oid("chronicle", true);
-    auto relation = [&](const char *name) { return OidIsValid(internal) ? get_relname_relid(name, internal) : InvalidOid; };
+    auto relation = [&](const char *name) {
+        return OidIsValid(internal) ? get_relname_relid(name, internal) : InvalidOid;
+    };
     c.position_seq = relation("position_seq");
     c.stream_id_seq = relation("stream_id_seq");
     c.stream = relation("stream");
@@ -86,9 +88,9 @@ void look_up_relations(Catalog &c) noexcept {
     c.event_stream_version_key = relation("event_stream_version_key");
     c.workflow_event = relation("workflow_event");
     c.workflow_event_execution_version_key = relation("workflow_event_execution_version_key");
-    c.event_type = OidIsValid(api) ? GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("event"),
-                                                     ObjectIdGetDatum(api))
-                                   : InvalidOid;
+    c.event_type = OidIsValid(api)
+                       ? GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("event"), ObjectIdGetDatum(api))
+                       : InvalidOid;
 }
 
 bool load() {
@@ -104,7 +106,8 @@ bool load() {
                   {.message = std::string("chronicle's library is version " CHRONICLE_VERSION
                                           ", but the extension in this database is version ") +
                               row.version,
-                   .hint = "Run ALTER EXTENSION chronicle UPDATE, or install the library of that version and restart."});
+                   .hint =
+                       "Run ALTER EXTENSION chronicle UPDATE, or install the library of that version and restart."});
     cached = {};
     cached.extension = row.oid;
     cached.owner = row.owner;
@@ -127,8 +130,8 @@ const Catalog *catalog_if_installed() { return valid || load() ? &cached : nullp
 const Catalog &catalog() {
     const Catalog *c = catalog_if_installed();
     if (!c)
-        pg::raise(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-                  {.message = "chronicle is not installed in this database", .hint = "Run CREATE EXTENSION chronicle."});
+        pg::raise(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, {.message = "chronicle is not installed in this database",
+                                                             .hint = "Run CREATE EXTENSION chronicle."});
     return *c;
 }
 

@@ -79,7 +79,7 @@ struct DatabaseOrder {
     LWLock lock;
     Oid database; // InvalidOid: free
     Oid sequence; // of the extension that it belongs to: another one starts anew
-    int64 next;     // the next position to give
+    int64 next; // the next position to give
     int64 reserved; // positions below it are durably reserved
     int active_count;
     int ring_count, ring_start;
@@ -104,12 +104,14 @@ int ring_limit() { return std::max(2048, 4 * process_limit()); }
 
 size_t entry_size(int processes, int ring_size) {
     return MAXALIGN(sizeof(DatabaseOrder)) + MAXALIGN(sizeof(Active) * static_cast<size_t>(processes)) +
-           MAXALIGN(sizeof(int) * static_cast<size_t>(processes)) + MAXALIGN(sizeof(Finished) * static_cast<size_t>(ring_size));
+           MAXALIGN(sizeof(int) * static_cast<size_t>(processes)) +
+           MAXALIGN(sizeof(Finished) * static_cast<size_t>(ring_size));
 }
 
 DatabaseOrder *entry(int index) {
     char *base = reinterpret_cast<char *>(shared) + MAXALIGN(sizeof(Shared));
-    return reinterpret_cast<DatabaseOrder *>(base + entry_size(shared->processes, shared->ring_size) * static_cast<size_t>(index));
+    return reinterpret_cast<DatabaseOrder *>(base + entry_size(shared->processes, shared->ring_size) *
+                                                        static_cast<size_t>(index));
 }
 Active *actives(DatabaseOrder *d) {
     return reinterpret_cast<Active *>(reinterpret_cast<char *>(d) + MAXALIGN(sizeof(DatabaseOrder)));
@@ -232,10 +234,11 @@ void on_transaction(XactEvent event, void *) {
         break;
     case XACT_EVENT_PRE_PREPARE:
         if (held_count > 0)
-            ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                            errmsg("cannot PREPARE a transaction that has appended events"),
-                            errdetail("A prepared transaction may stay open for ever, and would hold every reader back."),
-                            errhint("Use COMMIT.")));
+            ereport(ERROR,
+                    (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                     errmsg("cannot PREPARE a transaction that has appended events"),
+                     errdetail("A prepared transaction may stay open for ever, and would hold every reader back."),
+                     errhint("Use COMMIT.")));
         break;
     default:
         break;
@@ -356,7 +359,8 @@ void attach() {
     });
     if (!d)
         pg::raise(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
-                  {.message = "more than " + std::to_string(shared->databases) + " databases of this server use chronicle",
+                  {.message =
+                       "more than " + std::to_string(shared->databases) + " databases of this server use chronicle",
                    .hint = "Raise chronicle.max_databases and restart the server."});
     mine = d;
     mine_sequence = sequence;
@@ -400,7 +404,8 @@ void catch_up() noexcept {
 } // namespace
 
 size_t shared_size() {
-    return MAXALIGN(sizeof(Shared)) + entry_size(process_limit(), ring_limit()) * static_cast<size_t>(settings::max_databases);
+    return MAXALIGN(sizeof(Shared)) +
+           entry_size(process_limit(), ring_limit()) * static_cast<size_t>(settings::max_databases);
 }
 
 void init_shared() {

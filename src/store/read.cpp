@@ -38,16 +38,16 @@ Datum metadata_key(Datum metadata, const char *key, const char *other_key, bool 
 void put_event(ReturnSetInfo *result, const pg::IndexReader &row, Datum stream, Datum category) {
     Datum values[event_columns];
     bool nulls[event_columns] = {};
-    values[0] = row.column(1, &nulls[0]);   // global_position
+    values[0] = row.column(1, &nulls[0]); // global_position
     values[1] = stream;
-    values[2] = row.column(3, &nulls[2]);   // version
-    values[3] = row.column(8, &nulls[3]);   // type
-    values[4] = row.column(10, &nulls[4]);  // data
-    values[5] = row.column(11, &nulls[5]);  // metadata
-    values[6] = row.column(6, &nulls[6]);   // event_id
-    values[7] = row.column(4, &nulls[7]);   // recorded_at
+    values[2] = row.column(3, &nulls[2]); // version
+    values[3] = row.column(8, &nulls[3]); // type
+    values[4] = row.column(10, &nulls[4]); // data
+    values[5] = row.column(11, &nulls[5]); // metadata
+    values[6] = row.column(6, &nulls[6]); // event_id
+    values[7] = row.column(4, &nulls[7]); // recorded_at
     values[8] = category;
-    values[9] = row.column(7, &nulls[9]);   // type_version
+    values[9] = row.column(7, &nulls[9]); // type_version
     values[10] = metadata_key(values[5], "correlation_id", "$correlationId", &nulls[10]);
     values[11] = metadata_key(values[5], "causation_id", "$causationId", &nulls[11]);
     values[12] = row.column(9, &nulls[12]); // actor
@@ -60,7 +60,8 @@ void read_stream(ReturnSetInfo *result, const std::string &stream, const Range &
         return;
     const Catalog &c = catalog();
     Datum name = pg::make_text(stream), category = pg::make_text(category_of(stream));
-    pg::IndexReader reader(c.event, c.event_stream_version_key, pg::call([]() noexcept { return GetActiveSnapshot(); }));
+    pg::IndexReader reader(c.event, c.event_stream_version_key,
+                           pg::call([]() noexcept { return GetActiveSnapshot(); }));
     reader.key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(*id));
     if (range.from)
         reader.key(2, range.backwards ? BTLessEqualStrategyNumber : BTGreaterEqualStrategyNumber,
@@ -106,7 +107,8 @@ std::optional<core::Uuid> visible_execution(const std::string &stream) {
 void read_workflow_stream(ReturnSetInfo *result, const std::string &stream, const Range &range) {
     static constexpr Oid types[] = {UUIDOID, TEXTOID, INT8OID, INT8OID};
 #define EVENT_ROW                                                                                                      \
-    "SELECT e.global_position, $2, e.version, e.type, e.data, '{}'::jsonb, e.event_id, e.recorded_at, 'workflow'::text, " \
+    "SELECT e.global_position, $2, e.version, e.type, e.data, '{}'::jsonb, e.event_id, e.recorded_at, "                \
+    "'workflow'::text, "                                                                                               \
     "1, NULL::text, NULL::text, e.actor FROM chronicle_data.workflow_event e WHERE e.execution_id = $1 "
     static pg::Statement forwards{EVENT_ROW "AND e.version >= coalesce($3, 1) ORDER BY e.version LIMIT $4", types};
     static pg::Statement backwards{

@@ -1,7 +1,7 @@
-// DROP, RENAME and MOVE DATABASE, CREATE DATABASE … TEMPLATE and DROP EXTENSION chronicle must not wait for our workers,
-// nor fail because of them. Before such a statement runs, the database is held (nothing is started in it), its workers
-// are ended, and their ends are awaited; the hold goes with the transaction, and the launcher starts them again if
-// the database is still there. What they ran is taken up again, and does not count as lost.
+// DROP, RENAME and MOVE DATABASE, CREATE DATABASE … TEMPLATE and DROP EXTENSION chronicle must not wait for our
+// workers, nor fail because of them. Before such a statement runs, the database is held (nothing is started in it), its
+// workers are ended, and their ends are awaited; the hold goes with the transaction, and the launcher starts them again
+// if the database is still there. What they ran is taken up again, and does not count as lost.
 //
 // Only for those who may do the statement at all: others get PostgreSQL's error, and disturb nobody.
 // Crash: holds live in shared memory and go with it; a session that dies by FATAL releases its own in on_exit().
@@ -179,8 +179,8 @@ void on_utility(PlannedStmt *planned, const char *query, bool read_only, Process
                 QueryCompletion *completion) {
     if (IsTransactionState() && !IsAbortedTransactionBlockState())
         before(planned->utilityStmt);
-    (previous_hook ? previous_hook : standard_ProcessUtility)(planned, query, read_only, context, parameters, environment,
-                                                              destination, completion);
+    (previous_hook ? previous_hook : standard_ProcessUtility)(planned, query, read_only, context, parameters,
+                                                              environment, destination, completion);
 }
 
 } // namespace

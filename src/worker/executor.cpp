@@ -30,9 +30,9 @@ namespace chronicle::worker {
 
 namespace {
 
-constexpr long idle_ms = 30000;          // without work for so long: leave
+constexpr long idle_ms = 30000; // without work for so long: leave
 constexpr TimestampTz share_us = 100000; // others wait for a slot: leave after so long
-constexpr int insist_ms = 1000;          // how often a swallowed cancel is repeated
+constexpr int insist_ms = 1000; // how often a swallowed cancel is repeated
 constexpr int insist_limit = 3;
 
 int my_slot = -1;
@@ -145,7 +145,8 @@ bool extension_is_here() {
 void connect(Oid database, Oid role, bool role_may_log_in) {
     as_owner = role_may_log_in || compat::connects_as_nologin;
     Oid user = as_owner ? role : InvalidOid;
-    pg::call([&]() noexcept { BackgroundWorkerInitializeConnectionByOid(database, user, compat::worker_connection_flags); });
+    pg::call(
+        [&]() noexcept { BackgroundWorkerInitializeConnectionByOid(database, user, compat::worker_connection_flags); });
 }
 
 void serve(const flow::Claimant &claimant) {

@@ -1,8 +1,8 @@
 // The launcher: one per server, connected to no database. It starts a scheduler for each database that may have the
 // extension, once; the scheduler looks, and leaves when it has not. States: README.md.
 //
-// It is told (latch) of: CREATE EXTENSION, CREATE DATABASE, work for a database without a scheduler, a changed setting, a
-// scheduler's end. Looking at pg_database once a minute is a net below that.
+// It is told (latch) of: CREATE EXTENSION, CREATE DATABASE, work for a database without a scheduler, a changed setting,
+// a scheduler's end. Looking at pg_database once a minute is a net below that.
 //
 // Crash: the postmaster starts it anew, with empty shared memory: every database is looked at again.
 #include "worker/process.hpp"

@@ -33,7 +33,9 @@ struct Announcements {
     int cancel_count;
 } announced;
 
-DatabaseSlot *slots() { return reinterpret_cast<DatabaseSlot *>(reinterpret_cast<char *>(registry) + MAXALIGN(sizeof(Shared))); }
+DatabaseSlot *slots() {
+    return reinterpret_cast<DatabaseSlot *>(reinterpret_cast<char *>(registry) + MAXALIGN(sizeof(Shared)));
+}
 ExecutorSlot *executors() {
     return reinterpret_cast<ExecutorSlot *>(reinterpret_cast<char *>(slots()) +
                                             MAXALIGN(sizeof(DatabaseSlot) * static_cast<size_t>(registry->databases)));
@@ -42,7 +44,8 @@ ExecutorSlot *executors() {
 bool announces(Oid role) {
     if (announced.any_role)
         return true;
-    return std::find(announced.roles, announced.roles + announced.role_count, role) != announced.roles + announced.role_count;
+    return std::find(announced.roles, announced.roles + announced.role_count, role) !=
+           announced.roles + announced.role_count;
 }
 
 // All idle executors of the announced roles, and the scheduler: it starts more when there are too few.

@@ -20,14 +20,14 @@ enum class Outcome : int { none, absent /* no extension here */, off /* chronicl
 struct ExecutorSlot {
     ExecutorState state;
     Oid database, role;
-    uint64 generation;      // (slot, generation) is a lease: alive exactly while it stands here
+    uint64 generation; // (slot, generation) is a lease: alive exactly while it stands here
     uint64 last_generation; // of the former occupant, and whether we ended it ourselves
     bool last_excused;
-    bool excused;           // ended by us (DROP DATABASE …): what it ran does not count as lost
-    bool leave;             // asked to go after the batch
-    bool connected;         // it came up
+    bool excused; // ended by us (DROP DATABASE …): what it ran does not count as lost
+    bool leave; // asked to go after the batch
+    bool connected; // it came up
     pid_t pid;
-    int process;            // PGPROC number, -1: none
+    int process; // PGPROC number, -1: none
     uint64 job, cancel_job; // cancel_job == job: what runs now is to be interrupted
     pg::Uuid execution;
     char node[NAMEDATALEN];
@@ -38,9 +38,9 @@ struct ExecutorSlot {
 /// One database with a scheduler, or one that wants it.
 struct DatabaseSlot {
     Oid database; // InvalidOid: free
-    bool wanted;  // the launcher shall start a scheduler
-    int holds;    // DROP DATABASE and its like are under way: start nothing
-    pid_t pid;    // of the scheduler; 0: none
+    bool wanted; // the launcher shall start a scheduler
+    int holds; // DROP DATABASE and its like are under way: start nothing
+    pid_t pid; // of the scheduler; 0: none
     int process;
     bool restart; // leave, and be started again
     bool check_leases; // an executor ended: look for what it ran
@@ -56,11 +56,11 @@ struct Shared {
     pid_t launcher_pid;
     int launcher_process;
     TimestampTz launcher_started_at;
-    bool new_database;       // the launcher shall look at pg_database
+    bool new_database; // the launcher shall look at pg_database
     uint64 first_generation; // of this life of shared memory
     uint64 next_generation;
-    bool after_crash;        // this shared memory replaces one that a crash destroyed
-    int starving;            // schedulers that found no free executor slot
+    bool after_crash; // this shared memory replaces one that a crash destroyed
+    int starving; // schedulers that found no free executor slot
     int databases, executors;
     ConditionVariable changed; // a worker came or went
     // DatabaseSlot[databases], ExecutorSlot[executors] follow

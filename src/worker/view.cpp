@@ -28,10 +28,14 @@ struct Line {
 
 const char *state_name(ExecutorState state) {
     switch (state) {
-    case ExecutorState::starting: return "starting";
-    case ExecutorState::idle: return "idle";
-    case ExecutorState::busy: return "busy";
-    case ExecutorState::free: break;
+    case ExecutorState::starting:
+        return "starting";
+    case ExecutorState::idle:
+        return "idle";
+    case ExecutorState::busy:
+        return "busy";
+    case ExecutorState::free:
+        break;
     }
     return "free";
 }
@@ -55,22 +59,21 @@ std::vector<Line> copy_registry() {
             continue;
         bool busy = e.state == ExecutorState::busy && e.node[0] != '\0';
         lines.push_back({e.pid, e.database, "executor", e.role, state_name(e.state),
-                         busy ? std::optional(e.execution) : std::nullopt, busy ? e.node : "", e.started_at, e.nodes_run});
+                         busy ? std::optional(e.execution) : std::nullopt, busy ? e.node : "", e.started_at,
+                         e.nodes_run});
     }
     return lines;
 }
 
 void put(ReturnSetInfo *result, const Line &line) {
-    const char *database = pg::call([&]() noexcept { return OidIsValid(line.database) ? get_database_name(line.database) : nullptr; });
-    const char *owner = pg::call([&]() noexcept { return OidIsValid(line.owner) ? GetUserNameFromId(line.owner, true) : nullptr; });
-    Datum values[] = {Int32GetDatum(line.pid),
-                      database ? pg::make_text(database) : Datum(0),
-                      pg::make_text(line.role),
-                      owner ? pg::make_text(owner) : Datum(0),
-                      pg::make_text(line.state),
-                      line.execution ? pg::make_uuid(*line.execution) : Datum(0),
-                      pg::make_text(line.node),
-                      TimestampTzGetDatum(line.started_at),
+    const char *database =
+        pg::call([&]() noexcept { return OidIsValid(line.database) ? get_database_name(line.database) : nullptr; });
+    const char *owner =
+        pg::call([&]() noexcept { return OidIsValid(line.owner) ? GetUserNameFromId(line.owner, true) : nullptr; });
+    Datum values[] = {Int32GetDatum(line.pid),      database ? pg::make_text(database) : Datum(0),
+                      pg::make_text(line.role),     owner ? pg::make_text(owner) : Datum(0),
+                      pg::make_text(line.state),    line.execution ? pg::make_uuid(*line.execution) : Datum(0),
+                      pg::make_text(line.node),     TimestampTzGetDatum(line.started_at),
                       Int64GetDatum(line.nodes_run)};
     bool nulls[] = {false, !database, false, !owner, false, !line.execution, line.node.empty(), false, false};
     pg::call([&]() noexcept { tuplestore_putvalues(result->setResult, result->setDesc, values, nulls); });
@@ -89,7 +92,8 @@ CHRONICLE_FUNCTION(chronicle_workers) {
     pg::call([&]() noexcept { InitMaterializedSRF(fcinfo, 0); });
     bool all = sees_all();
     for (const Line &line : copy_registry())
-        if (all || (OidIsValid(line.owner) && pg::call([&]() noexcept { return is_member_of_role(GetUserId(), line.owner); })))
+        if (all ||
+            (OidIsValid(line.owner) && pg::call([&]() noexcept { return is_member_of_role(GetUserId(), line.owner); })))
             put(reinterpret_cast<ReturnSetInfo *>(fcinfo->resultinfo), line);
     PG_RETURN_NULL();
 }

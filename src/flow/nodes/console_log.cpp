@@ -17,7 +17,8 @@ std::vector<std::string> format_lines(const core::json &rows, bool as_json, bool
         }
         std::string line;
         for (const auto &[name, value] : row.items())
-            line += (line.empty() ? "" : "  ") + name + "=" + (value.is_string() ? value.get<std::string>() : core::write_json(value));
+            line += (line.empty() ? "" : "  ") + name + "=" +
+                    (value.is_string() ? value.get<std::string>() : core::write_json(value));
         lines.push_back(std::move(line));
     }
     return lines;
@@ -42,9 +43,11 @@ void store_lines(const NodeContext &context, const std::vector<std::string> &lin
 NodeOutput run_console_log(NodeContext &context) {
     const Rows &rows = context.input_rows();
     std::optional<std::string> json = rows_to_json(rows, std::max<int64>(0, context.integer("limit")));
-    core::json first = json ? *core::parse_json(*json).value : core::json::array({core::json{{"note", "rows too large to print"}}});
+    core::json first =
+        json ? *core::parse_json(*json).value : core::json::array({core::json{{"note", "rows too large to print"}}});
     core::json pretty = context.config("pretty");
-    store_lines(context, format_lines(first, context.text("format") == "json", pretty.is_boolean() && pretty.get<bool>()));
+    store_lines(context,
+                format_lines(first, context.text("format") == "json", pretty.is_boolean() && pretty.get<bool>()));
     return {rows, rows.count};
 }
 

@@ -17,22 +17,32 @@ namespace {
 
 Oid type_oid(core::ValueType type) {
     switch (type) {
-    case core::ValueType::bigint: return INT8OID;
-    case core::ValueType::float8: return FLOAT8OID;
-    case core::ValueType::text: return TEXTOID;
-    case core::ValueType::boolean: return BOOLOID;
-    case core::ValueType::jsonb: return JSONBOID;
+    case core::ValueType::bigint:
+        return INT8OID;
+    case core::ValueType::float8:
+        return FLOAT8OID;
+    case core::ValueType::text:
+        return TEXTOID;
+    case core::ValueType::boolean:
+        return BOOLOID;
+    case core::ValueType::jsonb:
+        return JSONBOID;
     }
     return TEXTOID;
 }
 
 Oid type_oid(core::ColumnType type) {
     switch (type) {
-    case core::ColumnType::bigint: return INT8OID;
-    case core::ColumnType::numeric: return NUMERICOID;
-    case core::ColumnType::boolean: return BOOLOID;
-    case core::ColumnType::text: return TEXTOID;
-    case core::ColumnType::jsonb: return JSONBOID;
+    case core::ColumnType::bigint:
+        return INT8OID;
+    case core::ColumnType::numeric:
+        return NUMERICOID;
+    case core::ColumnType::boolean:
+        return BOOLOID;
+    case core::ColumnType::text:
+        return TEXTOID;
+    case core::ColumnType::jsonb:
+        return JSONBOID;
     }
     return TEXTOID;
 }
@@ -43,7 +53,8 @@ TupleDesc describe(const std::vector<std::pair<std::string, Oid>> &columns) {
     for (int i = 0; i < count; i++) {
         const auto &[name, type] = columns[static_cast<size_t>(i)];
         const char *text = name.c_str();
-        pg::call([&, oid = type]() noexcept { TupleDescInitEntry(desc, static_cast<AttrNumber>(i + 1), text, oid, -1, 0); });
+        pg::call(
+            [&, oid = type]() noexcept { TupleDescInitEntry(desc, static_cast<AttrNumber>(i + 1), text, oid, -1, 0); });
     }
     return desc;
 }
@@ -79,7 +90,8 @@ struct Field {
 std::vector<Field> generators_of(const core::json &fields) {
     std::vector<Field> result;
     for (const auto &[name, text] : fields.items()) {
-        core::Result<core::Generator> parsed = core::parse_generator(text.is_string() ? text.get<std::string>() : core::write_json(text));
+        core::Result<core::Generator> parsed =
+            core::parse_generator(text.is_string() ? text.get<std::string>() : core::write_json(text));
         if (!parsed)
             pg::raise(ERRCODE_INVALID_PARAMETER_VALUE, {.message = "field \"" + name + "\": " + parsed.problem});
         result.push_back({name, *parsed});

@@ -10,8 +10,12 @@ struct Entry {
 };
 
 constexpr Entry entries[] = {
-    {"sql.query", run_sql_query}, {"sequence.numbers", run_sequence_numbers}, {"memory.collection", run_memory_collection},
-    {"filter", run_filter},       {"table.write", run_table_write},           {"console.log", run_console_log},
+    {"sql.query", run_sql_query},
+    {"sequence.numbers", run_sequence_numbers},
+    {"memory.collection", run_memory_collection},
+    {"filter", run_filter},
+    {"table.write", run_table_write},
+    {"console.log", run_console_log},
 };
 
 [[noreturn]] void wrong_type(std::string_view field, const char *wanted, const core::json &value) {

@@ -1,5 +1,5 @@
-// table.write: the rows of its input into a table, column by column name. insert adds, upsert updates rows with the same
-// keys (default: the primary key), replace empties the table first. Output: one row, rows_written.
+// table.write: the rows of its input into a table, column by column name. insert adds, upsert updates rows with the
+// same keys (default: the primary key), replace empties the table first. Output: one row, rows_written.
 #include "flow/node.hpp"
 
 #include "pg/spi.hpp"

@@ -14,9 +14,12 @@ CHRONICLE_FUNCTION(chronicle_node_types) {
     ReturnSetInfo *result = reinterpret_cast<ReturnSetInfo *>(fcinfo->resultinfo);
     for (const core::NodeType &type : core::node_types())
         for (core::Role role : type.roles) {
-            Datum values[] = {pg::make_text(type.name),         pg::make_text(core::role_name(role)),
-                              pg::make_text(type.display_name), pg::make_text(type.category),
-                              pg::make_text(type.description),  pg::make_jsonb(core::write_json(core::config_schema(type)))};
+            Datum values[] = {pg::make_text(type.name),
+                              pg::make_text(core::role_name(role)),
+                              pg::make_text(type.display_name),
+                              pg::make_text(type.category),
+                              pg::make_text(type.description),
+                              pg::make_jsonb(core::write_json(core::config_schema(type)))};
             bool nulls[std::size(values)] = {};
             pg::call([&]() noexcept { tuplestore_putvalues(result->setResult, result->setDesc, values, nulls); });
         }
