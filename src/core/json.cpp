@@ -18,7 +18,9 @@ constexpr json::binary_t::subtype_type exact_number_subtype = 'n';
 // Below 2^53 a double is whole only when the decimal was; from there on it may have been rounded.
 constexpr double first_inexact_integer = 9007199254740992.0;
 
-std::string dump(const json &value) { return value.dump(-1, ' ', false, json::error_handler_t::replace); }
+std::string dump(const json &value, int indent = -1) {
+    return value.dump(indent, ' ', false, json::error_handler_t::replace);
+}
 
 // Builds a value from nlohmann's parse events, which carry a number's text; its own builder drops
 // that text and does not limit depth.
@@ -106,32 +108,49 @@ bool holds_exact_number(const json &value) {
     return false;
 }
 
-void write(const json &value, std::string &out) {
-    if (is_exact_number(value)) {
-        out += number_text(value);
-    } else if (value.is_array()) {
-        out += '[';
-        for (const json &element : value) {
-            if (&element != &value.front())
-                out += ',';
-            write(element, out);
-        }
-        out += ']';
-    } else if (value.is_object()) {
-        out += '{';
+// Writes as nlohmann's dump() does, exact numbers included.
+class Writer {
+public:
+    explicit Writer(int indent) : indent_(indent) {}
+
+    void write(const json &value) {
+        if (is_exact_number(value))
+            text_ += number_text(value);
+        else if (value.is_structured() && !value.empty())
+            write_members(value);
+        else
+            text_ += dump(value);
+    }
+
+    std::string take() { return std::move(text_); }
+
+private:
+    void write_members(const json &value) {
+        text_ += value.is_object() ? '{' : '[';
+        depth_++;
         bool first = true;
         for (const auto &[key, element] : value.items()) {
             if (!std::exchange(first, false))
-                out += ',';
-            out += dump(key);
-            out += ':';
-            write(element, out);
+                text_ += ',';
+            new_line();
+            if (value.is_object())
+                text_ += dump(key) + (indent_ < 0 ? ":" : ": ");
+            write(element);
         }
-        out += '}';
-    } else {
-        out += dump(value);
+        depth_--;
+        new_line();
+        text_ += value.is_object() ? '}' : ']';
     }
-}
+
+    void new_line() {
+        if (indent_ >= 0)
+            text_.append(1, '\n').append(static_cast<std::size_t>(indent_ * depth_), ' ');
+    }
+
+    int indent_;
+    int depth_ = 0;
+    std::string text_;
+};
 
 template <typename Number> std::optional<Number> read_number(std::string_view text) {
     text = trim(text);
@@ -166,12 +185,12 @@ Result<json> parse_json(std::string_view text, std::size_t max_depth) {
     return ok(builder.take());
 }
 
-std::string write_json(const json &value) {
+std::string write_json(const json &value, int indent) {
     if (!holds_exact_number(value))
-        return dump(value);
-    std::string out;
-    write(value, out);
-    return out;
+        return dump(value, indent);
+    Writer writer(indent);
+    writer.write(value);
+    return writer.take();
 }
 
 std::size_t json_depth(const json &value, std::size_t limit) {

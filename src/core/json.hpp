@@ -24,12 +24,14 @@ inline constexpr std::size_t max_json_depth = 512;
 /// Parses JSON text (UTF-8) without recursion.
 /// \param max_depth deeper nesting of arrays and objects is a problem, so that later recursive
 ///        copies and writes stay within the stack
-/// Problem: a syntax error, a number beyond the range of a double, too deep nesting.
+/// Problem: a syntax error, a number beyond the range of a double, too deep nesting. jsonb can hold
+/// the latter two, so a caller checks the result also when the text comes from jsonb.
 Result<json> parse_json(std::string_view text, std::size_t max_depth = max_json_depth);
 
 /// JSON text of a value, exact numbers included (which nlohmann's dump() does not know).
 /// Bytes that are no UTF-8 are replaced by U+FFFD.
-std::string write_json(const json &value);
+/// \param indent spaces per level, each member on a line of its own; negative: all on one line
+std::string write_json(const json &value, int indent = -1);
 
 /// How deep arrays and objects nest: 0 for a scalar, 1 for [] or {}. Does not recurse; stops
 /// counting one level above \p limit.

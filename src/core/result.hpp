@@ -13,8 +13,9 @@ template <typename T> struct Result {
     std::string problem; ///< empty exactly when there is a value
 
     explicit operator bool() const { return value.has_value(); }
-    const T &operator*() const { return *value; }
-    const T *operator->() const { return &*value; }
+    /// The value; throws std::bad_optional_access when there is none.
+    const T &operator*() const { return value.value(); }
+    const T *operator->() const { return &value.value(); }
 };
 
 template <typename T> Result<T> ok(T value) { return {std::move(value), {}}; }

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <limits>
+#include <optional>
 #include <string>
 
 using namespace chronicle::core;
@@ -27,6 +28,21 @@ TEST(Json, NumbersKeepTheirDigits) {
                              "0.1000000000000000055511151231257827", "1.0", "[1.10,{\"a\":2.20,\"b\":[]},3]",
                              R"({"a":[1.10,2],"b":"1.10"})"})
         EXPECT_EQ(there_and_back(text), text);
+}
+
+TEST(Json, IndentedLikeTheLibrary) {
+    const char *text = R"({"a":[1,{"b":[],"c":{}},[2]],"d":"x"})";
+    json value = json::parse(text);
+    EXPECT_EQ(write_json(value, 2), value.dump(2));
+    const std::string plain = value.dump(2);
+    value["a"][0] = exact_number("1.0"); // now it is our own writer
+    EXPECT_EQ(write_json(value, 2), std::string(plain).replace(plain.find('1'), 1, "1.0"));
+    EXPECT_EQ(write_json(json::array({exact_number("1.10")}), 0), "[\n1.10\n]");
+}
+
+TEST(Json, ResultWithoutValueIsNotReadBlindly) {
+    EXPECT_THROW(*parse_json("{"), std::bad_optional_access);
+    EXPECT_THROW(parse_json("{")->size(), std::bad_optional_access);
 }
 
 TEST(Json, PlainNumbersStayPlain) {
