@@ -15,22 +15,38 @@ CREATE TABLE chronicle_data.stream (
 );
 SELECT pg_catalog.pg_extension_config_dump('chronicle_data.stream', '');
 
+-- A kind is a category and a type: one number in each event instead of two texts, and one index that serves readers of
+-- categories, of types, and of both. A kind may have several numbers (src/store/kind.hpp).
+CREATE SEQUENCE chronicle_data.kind_id_seq AS int;
+SELECT pg_catalog.pg_extension_config_dump('chronicle_data.kind_id_seq', '');
+CREATE TABLE chronicle_data.event_kind (
+    kind_id int NOT NULL CONSTRAINT event_kind_pkey PRIMARY KEY,
+    category text COLLATE "C" NOT NULL,
+    type text COLLATE "C" NOT NULL
+);
+CREATE INDEX event_kind_name ON chronicle_data.event_kind (category, type);
+SELECT pg_catalog.pg_extension_config_dump('chronicle_data.event_kind', '');
+
 -- One row per user event. Fixed-width columns first: they cost no padding. floor: every position up to it was over
--- (committed or void) when the row was inserted; a standby reads the order from it.
+-- (committed or void) when the row was inserted; a standby reads the order from it. id_given: the caller named the id;
+-- only those are indexed, the others carry their position (src/store/event_id.hpp).
 CREATE TABLE chronicle_data.event (
     global_position bigint NOT NULL CONSTRAINT event_pkey PRIMARY KEY,
     stream_id bigint NOT NULL,
     version bigint NOT NULL,
     recorded_at timestamptz NOT NULL,
     floor bigint NOT NULL,
-    event_id uuid NOT NULL CONSTRAINT event_event_id_key UNIQUE,
+    kind_id int NOT NULL,
     type_version int NOT NULL,
-    type text COLLATE "C" NOT NULL,
+    event_id uuid NOT NULL,
+    id_given boolean NOT NULL,
     actor text NOT NULL,
     data jsonb NOT NULL,
     metadata jsonb NOT NULL,
     CONSTRAINT event_stream_version_key UNIQUE (stream_id, version)
 );
+CREATE UNIQUE INDEX event_given_id ON chronicle_data.event (event_id) WHERE id_given;
+CREATE INDEX event_kind_position ON chronicle_data.event (kind_id, global_position);
 SELECT pg_catalog.pg_extension_config_dump('chronicle_data.event', '');
 
 -- One row per engine event (category workflow): many, short-lived, made by us, so a table of their own.

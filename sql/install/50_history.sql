@@ -18,13 +18,14 @@ CREATE INDEX execution_stream ON chronicle_data.execution
 -- Each kind of event behind a barrier of its own: the planner opens a UNION ALL view up, barrier or not, and would run a
 -- reader's condition on rows that the reader must not see.
 CREATE VIEW chronicle_data.user_event WITH (security_barrier) AS
-SELECT v.global_position, s.name AS stream, v.version, v.type, v.data, v.metadata, v.event_id, v.recorded_at, s.category,
+SELECT v.global_position, s.name AS stream, v.version, k.type, v.data, v.metadata, v.event_id, v.recorded_at, k.category,
        v.type_version,
        COALESCE(v.metadata ->> 'correlation_id', v.metadata ->> '$correlationId') AS correlation_id,
        COALESCE(v.metadata ->> 'causation_id', v.metadata ->> '$causationId') AS causation_id,
        v.actor
   FROM chronicle_data.event AS v
   JOIN chronicle_data.stream AS s ON s.stream_id = v.stream_id
+  JOIN chronicle_data.event_kind AS k ON k.kind_id = v.kind_id
  WHERE (SELECT chronicle_data.has_level('reader'));
 CREATE VIEW chronicle_data.engine_event WITH (security_barrier) AS
 SELECT v.global_position, 'workflow-' || e.workflow_id || '/' || e.execution_id::text AS stream, v.version, v.type, v.data,

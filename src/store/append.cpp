@@ -16,6 +16,8 @@
 #include "settings.hpp"
 #include "sqlstates.hpp"
 #include "store/catalog.hpp"
+#include "store/event_id.hpp"
+#include "store/kind.hpp"
 #include "store/order.hpp"
 #include "store/stream.hpp"
 
@@ -37,9 +39,10 @@ enum Column {
     version,
     recorded_at,
     floor,
-    event_id,
+    kind_id,
     type_version,
-    type,
+    event_id,
+    id_given,
     actor,
     data,
     metadata
@@ -76,26 +79,48 @@ void check_version(const std::string &stream, int64 actual, int64 expected) {
                                   .hint = "A retry must repeat stream, type and data; a new event needs a new id."});
 }
 
-// The version of an event stored under this id, when it is the same event; CH003 when it is another one.
-std::optional<int64> find_retry(const std::string &stream, std::optional<int64> id_of_stream, const NewEvent &event) {
-    const Catalog &c = catalog();
-    pg::IndexReader reader(c.event, c.event_event_id_key, SnapshotSelf);
-    reader.key(1, BTEqualStrategyNumber, F_UUID_EQ, pg::make_uuid(*event.id));
-    if (!reader.next())
-        return std::nullopt;
+// Puts the reader on the event that has this id: among the given ids, or at the position that an id of ours carries.
+bool find_by_given_id(pg::IndexReader &reader, const pg::Uuid &id) {
+    reader.key(1, BTEqualStrategyNumber, F_UUID_EQ, pg::make_uuid(id));
+    return reader.next() != nullptr;
+}
+
+bool find_by_position(pg::IndexReader &reader, const pg::Uuid &id) {
+    std::optional<int64> position = position_in(id);
+    if (!position)
+        return false;
+    reader.key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(*position));
     bool is_null;
-    int64 stored_version = DatumGetInt64(reader.column(Column::version, &is_null));
-    bool same_stream = id_of_stream && DatumGetInt64(reader.column(Column::stream_id, &is_null)) == *id_of_stream;
+    return reader.next() && pg::to_uuid(reader.column(Column::event_id, &is_null)) == id;
+}
+
+// The version of the stored event, when it is this one; CH003 when it is another.
+int64 check_same_event(const pg::IndexReader &stored, const std::string &stream, std::optional<int64> id_of_stream,
+                       const NewEvent &event) {
+    bool is_null;
+    int64 stored_version = DatumGetInt64(stored.column(Column::version, &is_null));
+    bool same_stream = id_of_stream && DatumGetInt64(stored.column(Column::stream_id, &is_null)) == *id_of_stream;
     if (!same_stream)
         raise_id_conflict(*event.id, stream, 0); // where it lies is not for everybody
-    Datum stored_data = reader.column(Column::data, &is_null);
-    bool same = pg::to_string(reader.column(Column::type, &is_null)) == event.type && pg::call([&]() noexcept {
-                    return DatumGetBool(DirectFunctionCall2(jsonb_eq, stored_data, event.data));
-                });
+    Datum stored_data = stored.column(Column::data, &is_null);
+    bool same =
+        kind_of(DatumGetInt32(stored.column(Column::kind_id, &is_null))).type == event.type &&
+        pg::call([&]() noexcept { return DatumGetBool(DirectFunctionCall2(jsonb_eq, stored_data, event.data)); });
     if (!same)
         raise_id_conflict(*event.id, stream, stored_version);
-    order::set_last_position(DatumGetInt64(reader.column(Column::position, &is_null)));
+    order::set_last_position(DatumGetInt64(stored.column(Column::position, &is_null)));
     return stored_version;
+}
+
+std::optional<int64> find_retry(const std::string &stream, std::optional<int64> id_of_stream, const NewEvent &event) {
+    const Catalog &c = catalog();
+    pg::IndexReader by_id(c.event, c.event_given_id, SnapshotSelf);
+    if (find_by_given_id(by_id, *event.id))
+        return check_same_event(by_id, stream, id_of_stream, event);
+    pg::IndexReader by_position(c.event, c.event_pkey, SnapshotSelf);
+    if (find_by_position(by_position, *event.id))
+        return check_same_event(by_position, stream, id_of_stream, event);
+    return std::nullopt;
 }
 
 // metadata.schema_version says which version of its type an event has; without it, the first.
@@ -111,18 +136,21 @@ int32 version_of_type(const NewEvent &event) {
     return static_cast<int32>(*number);
 }
 
-void insert_event(int64 stream, int64 new_version, const NewEvent &event) {
+void insert_event(const std::string &stream_name, int64 stream, int64 new_version, const NewEvent &event) {
     int32 of_type = version_of_type(event);
+    int32 kind = find_or_make_kind(category_of(stream_name), event.type);
     pg::TableWriter writer(catalog().event);
     const char *session_user = pg::call([]() noexcept { return GetUserNameFromId(GetSessionUserId(), false); });
+    TimestampTz now = GetCurrentTimestamp();
     Datum values[] = {Datum(0),
                       Int64GetDatum(stream),
                       Int64GetDatum(new_version),
-                      TimestampTzGetDatum(GetCurrentTimestamp()),
+                      TimestampTzGetDatum(now),
                       Datum(0),
-                      pg::make_uuid(event.id ? *event.id : pg::new_uuid()),
+                      Int32GetDatum(kind),
                       Int32GetDatum(of_type),
-                      pg::make_text(event.type),
+                      Datum(0),
+                      BoolGetDatum(event.id.has_value()),
                       pg::make_text(session_user),
                       event.data,
                       event.metadata};
@@ -131,6 +159,7 @@ void insert_event(int64 stream, int64 new_version, const NewEvent &event) {
     order::Allocation allocated = order::allocate(1);
     values[Column::position - 1] = Int64GetDatum(allocated.first);
     values[Column::floor - 1] = Int64GetDatum(allocated.floor);
+    values[Column::event_id - 1] = pg::make_uuid(event.id ? *event.id : make_event_id(now, allocated.first));
     writer.insert(values, nulls);
     order::set_last_position(allocated.first);
 }
@@ -156,7 +185,7 @@ int64 append(const std::string &stream, const NewEvent &event, std::optional<int
     int64 actual = id ? last_version(*id) : 0;
     if (expected_version)
         check_version(stream, actual, *expected_version);
-    insert_event(id ? *id : find_or_make_stream(stream), actual + 1, event);
+    insert_event(stream, id ? *id : find_or_make_stream(stream), actual + 1, event);
     return actual + 1;
 }
 

@@ -35,7 +35,9 @@ void on_relation_change(Datum, Oid relation) {
                         cached.stream,
                         cached.stream_name_key,
                         cached.event,
-                        cached.event_event_id_key,
+                        cached.event_kind,
+                        cached.event_pkey,
+                        cached.event_given_id,
                         cached.event_stream_version_key,
                         cached.workflow_event,
                         cached.workflow_event_execution_version_key};
@@ -84,7 +86,12 @@ void look_up_relations(Catalog &c) noexcept {
     c.stream = relation("stream");
     c.stream_name_key = relation("stream_name_key");
     c.event = relation("event");
-    c.event_event_id_key = relation("event_event_id_key");
+    c.kind_id_seq = relation("kind_id_seq");
+    c.event_kind = relation("event_kind");
+    c.event_kind_pkey = relation("event_kind_pkey");
+    c.event_kind_name = relation("event_kind_name");
+    c.event_pkey = relation("event_pkey");
+    c.event_given_id = relation("event_given_id");
     c.event_stream_version_key = relation("event_stream_version_key");
     c.workflow_event = relation("workflow_event");
     c.workflow_event_execution_version_key = relation("workflow_event_execution_version_key");
@@ -113,7 +120,8 @@ bool load() {
     cached.owner = row.owner;
     valid = true; // before the look-ups: an invalidation that they process must count
     pg::call([]() noexcept { look_up_relations(cached); });
-    if (!OidIsValid(cached.workflow_event_execution_version_key) || !OidIsValid(cached.event_type)) {
+    if (!OidIsValid(cached.workflow_event_execution_version_key) || !OidIsValid(cached.event_given_id) ||
+        !OidIsValid(cached.event_type)) {
         valid = false;
         pg::raise(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
                   {.message = "chronicle's tables are missing in this database",

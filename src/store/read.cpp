@@ -5,6 +5,7 @@
 #include "compat/compat.hpp"
 #include "pg/relation.hpp"
 #include "store/catalog.hpp"
+#include "store/kind.hpp"
 #include "store/stream.hpp"
 
 extern "C" {
@@ -41,16 +42,16 @@ void put_event(ReturnSetInfo *result, const pg::IndexReader &row, Datum stream, 
     values[0] = row.column(1, &nulls[0]); // global_position
     values[1] = stream;
     values[2] = row.column(3, &nulls[2]); // version
-    values[3] = row.column(8, &nulls[3]); // type
-    values[4] = row.column(10, &nulls[4]); // data
-    values[5] = row.column(11, &nulls[5]); // metadata
-    values[6] = row.column(6, &nulls[6]); // event_id
+    values[3] = pg::make_text(kind_of(DatumGetInt32(row.column(6, &nulls[3]))).type);
+    values[4] = row.column(11, &nulls[4]); // data
+    values[5] = row.column(12, &nulls[5]); // metadata
+    values[6] = row.column(8, &nulls[6]); // event_id
     values[7] = row.column(4, &nulls[7]); // recorded_at
     values[8] = category;
     values[9] = row.column(7, &nulls[9]); // type_version
     values[10] = metadata_key(values[5], "correlation_id", "$correlationId", &nulls[10]);
     values[11] = metadata_key(values[5], "causation_id", "$causationId", &nulls[11]);
-    values[12] = row.column(9, &nulls[12]); // actor
+    values[12] = row.column(10, &nulls[12]); // actor
     pg::call([&]() noexcept { tuplestore_putvalues(result->setResult, result->setDesc, values, nulls); });
 }
 

@@ -202,8 +202,9 @@ SELECT pg_temp.run(7, 'h_risky', 'cancelled', 1000, 1500, 0);
 SELECT pg_temp.workflow('{"id": "h_idle", "name": "", "nodes": [{"id": "only", "type": "sql.query"}], "edges": null, "tags": null}');
 -- An event of a user.
 INSERT INTO chronicle_data.stream VALUES (900000001, 'h_cart-1', 'h_cart', pg_temp.at(0));
+INSERT INTO chronicle_data.event_kind VALUES (900000001, 'h_cart', 'ItemAdded');
 INSERT INTO chronicle_data.event
-VALUES (9000000000000, 900000001, 1, pg_temp.at(0), 0, md5('one')::uuid, 1, 'ItemAdded', 'regress_history_owner', '{"sku": "a"}',
+VALUES (9000000000000, 900000001, 1, pg_temp.at(0), 0, 900000001, 1, md5('one')::uuid, true, 'regress_history_owner', '{"sku": "a"}',
         '{"$correlationId": "c1", "causation_id": "c0"}');
 \o
 
