@@ -1,4 +1,5 @@
 // What a node of a batch sees: rows of others by name, and config with its references resolved.
+#include "flow/json.hpp"
 #include "flow/batch.hpp"
 
 #include "flow/batch_context.hpp"
@@ -77,7 +78,7 @@ core::json first_match(Datum context, const std::string &path) {
         Datum value = jsonb_path_query_first(fcinfo);
         return Found{value, fcinfo->isnull};
     });
-    return found.null ? core::json() : *core::parse_json(pg::jsonb_to_string(found.value)).value;
+    return found.null ? core::json() : to_json(pg::jsonb_to_string(found.value));
 }
 
 bool predicate_holds(Datum document, const std::string &path) {

@@ -1,4 +1,5 @@
 // create_workflow, validate_workflow, and the cache of parsed definitions.
+#include "flow/json.hpp"
 #include "flow/definition.hpp"
 
 #include "pg/lock.hpp"
@@ -134,7 +135,7 @@ void insert_version(const std::string &id, int version, const std::string &docum
 int store(const core::Definition &graph, const std::string &document) {
     std::string user = current_user();
     std::string search_path = GetConfigOption("search_path", false, false);
-    std::string content = core::write_json(core::content_of(*core::parse_json(document).value));
+    std::string content = core::write_json(core::content_of(to_json(document)));
     pg::lock(pg::LockKind::workflow, pg::lock_key(graph.id));
     bool may_replace = true;
     Current current;

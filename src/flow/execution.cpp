@@ -1,3 +1,4 @@
+#include "flow/json.hpp"
 #include "flow/execution.hpp"
 
 #include "worker/registry.hpp"
@@ -113,7 +114,7 @@ std::optional<Execution> find_execution(const pg::Uuid &id) {
                 .definition_id = row.int8(5),
                 .priority = row.int4(6),
                 .total_nodes = row.int4(7),
-                .input = *core::parse_json(row.jsonb(8)).value,
+                .input = to_json(row.jsonb(8)),
                 .started_at = {}};
     if (!row.null(9))
         e.started_at = row.time(9);

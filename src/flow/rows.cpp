@@ -3,6 +3,7 @@
 // it dumps a table. Settings that change the text are fixed while it is written and read (as postgres_fdw does).
 #include "core/json.hpp"
 
+#include "flow/json.hpp"
 #include "flow/rows.hpp"
 
 #include "compat/compat.hpp"
@@ -45,7 +46,7 @@ void append_length(std::string &chunk, int32 length) {
 }
 
 TupleDesc parse_columns(const std::string &columns_json) {
-    core::json columns = *core::parse_json(columns_json).value;
+    core::json columns = to_json(columns_json);
     int count = static_cast<int>(columns.size());
     TupleDesc desc = pg::call([&]() noexcept { return CreateTemplateTupleDesc(count); });
     for (int i = 0; i < count; i++) {

@@ -1,5 +1,6 @@
 // execute_workflow: a run enters the queue as part of the caller's transaction.
 #include "flow/execution.hpp"
+#include "flow/json.hpp"
 
 #include "sqlstates.hpp"
 #include "worker/registry.hpp"
@@ -72,6 +73,7 @@ void insert_execution(const Execution &execution, const Request &request, Timest
 }
 
 pg::Uuid start(const Request &request) {
+    (void)to_json(request.input); // what a node could not read is refused here
     std::shared_ptr<const StoredDefinition> definition = stored_definition(request.what.definition_id);
     const core::Definition &graph = definition->graph;
     Execution execution{.id = pg::new_uuid(),

@@ -1,4 +1,5 @@
 // console.log: the first rows of its input as lines of view execution_logs. Output: its input, unchanged.
+#include "flow/json.hpp"
 #include "flow/node.hpp"
 
 #include "access/access.hpp"
@@ -12,7 +13,7 @@ std::vector<std::string> format_lines(const core::json &rows, bool as_json, bool
     std::vector<std::string> lines;
     for (const core::json &row : rows) {
         if (as_json) {
-            lines.push_back(pretty ? row.dump(2) : core::write_json(row));
+            lines.push_back(pretty ? core::write_json(row, 2) : core::write_json(row));
             continue;
         }
         std::string line;
@@ -43,8 +44,7 @@ void store_lines(const NodeContext &context, const std::vector<std::string> &lin
 NodeOutput run_console_log(NodeContext &context) {
     const Rows &rows = context.input_rows();
     std::optional<std::string> json = rows_to_json(rows, std::max<int64>(0, context.integer("limit")));
-    core::json first =
-        json ? *core::parse_json(*json).value : core::json::array({core::json{{"note", "rows too large to print"}}});
+    core::json first = json ? to_json(*json) : core::json::array({core::json{{"note", "rows too large to print"}}});
     core::json pretty = context.config("pretty");
     store_lines(context,
                 format_lines(first, context.text("format") == "json", pretty.is_boolean() && pretty.get<bool>()));
