@@ -57,8 +57,8 @@ sub make_workflow {
     } @$nodes;
     my @edges = map { my ($source, $target) = split />/; { source => $source, target => $target } } @{ $edges // [] };
     my $json = JSON::PP->new->canonical->encode({ id => $id, nodes => \@nodes, edges => \@edges });
-    my $sql = "SELECT version FROM chronicle.create_workflow(\$definition\$$json\$definition\$)";
-    return defined $role ? sql_as($node, $database, $role, $sql) : $node->safe_psql($database, $sql);
+    my $as = defined $role ? "SET ROLE $role;" : '';
+    return $node->safe_psql($database, "$as SELECT version FROM chronicle.create_workflow(\$json\$$json\$json\$)");
 }
 
 # Queues a run and returns its id. It runs as the workflow's owner, whoever starts it.
