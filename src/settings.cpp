@@ -11,6 +11,7 @@ int worker_processes = 4;
 int worker_batch = 32;
 int max_databases = 64;
 int max_event_bytes = 1024 * 1024;
+int max_streams_per_transaction = 1000;
 int output_rows = 1000;
 int max_output_bytes = 16 * 1024 * 1024;
 int default_retry_attempts = 1;
@@ -48,6 +49,8 @@ void define() {
          PGC_SIGHUP, 0},
         {"chronicle.max_event_bytes", "The largest event (data and metadata).", &max_event_bytes, 1024 * 1024, 1024,
          64 * 1024 * 1024, PGC_SUSET, GUC_UNIT_BYTE},
+        {"chronicle.max_streams_per_transaction", "Streams that one transaction may append to.",
+         &max_streams_per_transaction, 1000, 1, 100000, PGC_SUSET, 0},
         {"chronicle.output_rows", "Rows of a node's output that views and execution_result show.", &output_rows, 1000,
          0, 100000, PGC_SIGHUP, 0},
         {"chronicle.max_output_bytes", "The largest output (as JSON) that references and conditions read.",

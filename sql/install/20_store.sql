@@ -93,6 +93,31 @@ expected_version: NULL no check; 0 the stream has nothing; n > 0 its last number
 event_id: makes a retry safe: the same id with the same stream, type and data answers as the first time; without it a UUIDv7 is made.
 Errors: CH001 another version than expected; CH003 the id belongs to another event; 22004 NULL stream or type; 22023 bad name or expected_version; 42939 reserved name; 42501 no writer; 54000 over chronicle.max_event_bytes.';
 
+CREATE FUNCTION chronicle.append_events(stream text, events jsonb, expected_version bigint DEFAULT NULL) RETURNS bigint
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chronicle_append_events';
+COMMENT ON FUNCTION chronicle.append_events(text, jsonb, bigint) IS
+'Appends several events to one stream and returns the version of the last.
+events: [{"type", "data", "metadata", "event_id"}, …], only type is required; an empty array with an expected_version is a check that holds until the commit, and the answer is the current version (0: absent).
+expected_version and errors: as append_event; a retry must repeat all events; 22023 with the path for a malformed element.';
+
+CREATE FUNCTION chronicle.append_event_arrays(
+    stream text, types text[], data jsonb[], expected_version bigint DEFAULT NULL,
+    metadata jsonb[] DEFAULT NULL, event_ids uuid[] DEFAULT NULL) RETURNS bigint
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chronicle_append_event_arrays';
+COMMENT ON FUNCTION chronicle.append_event_arrays(text, text[], jsonb[], bigint, jsonb[], uuid[]) IS
+'Appends several events, given as parallel arrays, to one stream and returns the version of the last: the fast path for drivers.
+types: one per event. data, metadata, event_ids: NULL, or as many elements as types; a NULL element is {} or a new id.
+expected_version and errors: as append_events; 22023 arrays of different lengths or more than one dimension; 22004 a NULL type.';
+
+CREATE FUNCTION chronicle.append_streams(batches jsonb)
+    RETURNS TABLE (stream text, first_version bigint, last_version bigint)
+    LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 10 AS 'MODULE_PATHNAME', 'chronicle_append_streams';
+COMMENT ON FUNCTION chronicle.append_streams(jsonb) IS
+'Appends to several streams at once, all or nothing, and returns one row per stream in the order of the request.
+batches: [{"stream", "expected_version", "events": […]}, …], events as for append_events; a batch without events is a check (first_version NULL).
+Streams are locked in one order, so that callers with the same streams cannot deadlock; positions follow the request.
+Errors: as append_events; CH001 with every stream that failed in DETAIL; 22023 a stream that stands twice.';
+
 CREATE FUNCTION chronicle.last_position() RETURNS bigint
     LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'chronicle_last_position';
 COMMENT ON FUNCTION chronicle.last_position() IS

@@ -52,6 +52,18 @@ std::optional<std::string> jsonb_field(Datum value, std::string_view key) {
     return std::string(found.text);
 }
 
+void for_each_key(Datum value, const std::function<void(std::string_view)> &visit) {
+    JsonbIterator *iterator = call([&]() noexcept { return JsonbIteratorInit(&DatumGetJsonbP(value)->root); });
+    for (;;) {
+        JsonbValue key;
+        JsonbIteratorToken token = call([&]() noexcept { return JsonbIteratorNext(&iterator, &key, true); });
+        if (token == WJB_DONE)
+            return;
+        if (token == WJB_KEY)
+            visit({key.val.string.val, static_cast<size_t>(key.val.string.len)});
+    }
+}
+
 std::string uuid_to_string(const Uuid &uuid) { return core::uuid_to_text(uuid); }
 
 Uuid new_uuid() {

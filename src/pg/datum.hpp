@@ -4,6 +4,7 @@
 #include "pg/guard.hpp"
 
 extern "C" {
+#include "utils/datum.h"
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
@@ -20,6 +21,16 @@ std::string jsonb_to_string(Datum jsonb);
 Datum make_jsonb(std::string_view json_text);
 /// `jsonb ->> key`; nothing when the key is absent, null, or the value is no object.
 std::optional<std::string> jsonb_field(Datum jsonb, std::string_view key);
+
+/// Calls `visit` with each key of a jsonb object.
+void for_each_key(Datum jsonb, const std::function<void(std::string_view)> &visit);
+
+/// A copy in the current memory context (length as in pg_type.typlen; -1: varlena, detoasted).
+inline Datum copy_datum(Datum value, int length) {
+    return call([&]() noexcept {
+        return length == -1 ? PointerGetDatum(PG_DETOAST_DATUM_COPY(value)) : datumCopy(value, false, length);
+    });
+}
 
 using Uuid = std::array<uint8_t, 16>;
 inline Datum make_uuid(const Uuid &uuid) {

@@ -18,9 +18,9 @@ LOCKTAG lock_tag(LockKind kind, uint64 key) {
     return tag;
 }
 
-void lock(LockKind kind, uint64 key, LOCKMODE mode) {
+bool lock(LockKind kind, uint64 key, LOCKMODE mode) {
     LOCKTAG tag = lock_tag(kind, key);
-    call([&]() noexcept { (void)LockAcquire(&tag, mode, false, false); });
+    return call([&]() noexcept { return LockAcquire(&tag, mode, false, false); }) == LOCKACQUIRE_OK;
 }
 
 bool try_lock(LockKind kind, uint64 key, LOCKMODE mode) {

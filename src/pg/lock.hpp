@@ -15,8 +15,9 @@ namespace chronicle::pg {
 enum class LockKind : uint16 { stream = 1, execution = 2, workflow = 3, scheduler = 4 };
 
 LOCKTAG lock_tag(LockKind kind, uint64 key);
-/// Takes the lock until the end of the transaction; waits for others (their deadlock is 40P01).
-void lock(LockKind kind, uint64 key, LOCKMODE mode = ExclusiveLock);
+/// Takes the lock until the end of the transaction; waits for others (their deadlock is 40P01). False when this
+/// transaction had it already.
+bool lock(LockKind kind, uint64 key, LOCKMODE mode = ExclusiveLock);
 /// The same without waiting; false when somebody else holds it.
 bool try_lock(LockKind kind, uint64 key, LOCKMODE mode = ExclusiveLock);
 /// For the process instead of the transaction: freed by its exit.

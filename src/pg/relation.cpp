@@ -24,29 +24,48 @@ TableWriter::TableWriter(Oid table) : table_(table, RowExclusiveLock), exception
         result_ = makeNode(ResultRelInfo);
         InitResultRelInfo(result_, table_.get(), 1, nullptr, 0);
         ExecOpenIndices(result_, false);
-        slot_ = table_slot_create(table_.get(), nullptr);
     });
 }
 
 TableWriter::~TableWriter() {
     if (unwinding(exceptions_))
         return;
-    ExecDropSingleTupleTableSlot(slot_);
+    for (TupleTableSlot *slot : slots_)
+        ExecDropSingleTupleTableSlot(slot);
     ExecCloseIndices(result_);
     FreeExecutorState(estate_);
 }
 
-void TableWriter::insert(const Datum *values, const bool *nulls) {
+void TableWriter::add(const Datum *values, const bool *nulls) {
+    if (used_ == static_cast<int>(slots_.size()))
+        slots_.push_back(call([&]() noexcept { return table_slot_create(table_.get(), nullptr); }));
+    TupleTableSlot *slot = slots_[static_cast<size_t>(used_++)];
     call([&]() noexcept {
-        ExecClearTuple(slot_);
-        int columns = slot_->tts_tupleDescriptor->natts;
-        memcpy(slot_->tts_values, values, sizeof(Datum) * static_cast<size_t>(columns));
-        memcpy(slot_->tts_isnull, nulls, sizeof(bool) * static_cast<size_t>(columns));
-        ExecStoreVirtualTuple(slot_);
-        slot_->tts_tableOid = RelationGetRelid(table_.get());
-        table_tuple_insert(table_.get(), slot_, GetCurrentCommandId(true), 0, nullptr);
-        compat::insert_index_tuples(result_, slot_, estate_);
-        ResetPerTupleExprContext(estate_);
+        ExecClearTuple(slot);
+        size_t columns = static_cast<size_t>(slot->tts_tupleDescriptor->natts);
+        memcpy(slot->tts_values, values, sizeof(Datum) * columns);
+        memcpy(slot->tts_isnull, nulls, sizeof(bool) * columns);
+        ExecStoreVirtualTuple(slot);
+        slot->tts_tableOid = RelationGetRelid(table_.get());
+    });
+    if (used_ == capacity)
+        flush();
+}
+
+void TableWriter::flush() {
+    if (used_ == 0)
+        return;
+    int count = std::exchange(used_, 0);
+    call([&]() noexcept {
+        CommandId command = GetCurrentCommandId(true);
+        if (count == 1)
+            table_tuple_insert(table_.get(), slots_[0], command, 0, nullptr);
+        else
+            table_multi_insert(table_.get(), slots_.data(), count, command, 0, nullptr);
+        for (int i = 0; i < count; i++) {
+            compat::insert_index_tuples(result_, slots_[static_cast<size_t>(i)], estate_);
+            ResetPerTupleExprContext(estate_);
+        }
     });
 }
 

@@ -35,13 +35,21 @@ public:
     TableWriter(const TableWriter &) = delete;
     TableWriter &operator=(const TableWriter &) = delete;
     /// One value and one null flag per column, in the table's order. Unique violations are PostgreSQL's own 23505.
-    void insert(const Datum *values, const bool *nulls);
+    void insert(const Datum *values, const bool *nulls) {
+        add(values, nulls);
+        flush();
+    }
+    /// The same, many at once: what was added is in the table after flush(). Values must live until then.
+    void add(const Datum *values, const bool *nulls);
+    void flush();
 
 private:
+    static constexpr int capacity = 256;
     Table table_;
     EState *estate_;
     ResultRelInfo *result_;
-    TupleTableSlot *slot_;
+    std::vector<TupleTableSlot *> slots_;
+    int used_ = 0;
     int exceptions_;
 };
 

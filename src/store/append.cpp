@@ -1,12 +1,12 @@
-// append_event: lock the stream → look for a retry → check the version → take a position → insert.
+// Appending: check the input → lock the streams → look for retries → check the versions → take positions → insert.
 //
-// Locks: the stream's (until the end of the transaction), then nothing else that is waited for. Two appends to one
-// stream therefore follow each other, position order is version order, and the loser of a version check has burnt
-// neither a version nor a position. What a crash leaves: nothing, as in every transaction; the reserved positions of
-// the block are lost.
+// Locks: the streams' (in the order of their keys, until the end of the transaction), then nothing else that is waited
+// for. Two appends to one stream therefore follow each other, position order is version order, two calls with the same
+// streams cannot deadlock, and the loser of a version check has burnt neither a version nor a position.
 //
 // Versions and ids are checked against the newest committed state (SnapshotSelf under the stream's lock), whatever
-// snapshot the transaction reads with.
+// snapshot the transaction reads with. What a crash leaves: nothing, as in every transaction; the rest of the reserved
+// block of positions is lost.
 #include "core/json.hpp"
 
 #include "store/append.hpp"
@@ -28,6 +28,8 @@ extern "C" {
 #include "utils/fmgrprotos.h"
 }
 
+#include <set>
+
 namespace chronicle::store {
 
 namespace {
@@ -45,8 +47,11 @@ enum Column {
     id_given,
     actor,
     data,
-    metadata
+    metadata,
+    column_count = metadata
 };
+
+// --- checking the input ---
 
 void check_size(const NewEvent &event) {
     size_t bytes =
@@ -58,70 +63,153 @@ void check_size(const NewEvent &event) {
                    .hint = "Keep large payloads in a table of your own and refer to them, or raise the setting."});
 }
 
-void check_version(const std::string &stream, int64 actual, int64 expected) {
-    bool fits = expected == -1 ? actual > 0 : actual == expected;
-    if (fits)
-        return;
+void check_append(const Append &append) {
+    check_name(append.stream, "stream name");
+    check_not_reserved(append.stream);
+    for (const NewEvent &event : append.events) {
+        check_name(event.type, "event type");
+        check_size(event);
+    }
+    if (append.expected_version && *append.expected_version < -1)
+        pg::raise(ERRCODE_INVALID_PARAMETER_VALUE,
+                  {.message = "expected_version must be NULL, -1, 0 or a version",
+                   .detail = core::json{{"expected_version", *append.expected_version}}.dump()});
+}
+
+void check_call(const std::vector<Append> &appends) {
+    std::set<std::string_view> streams;
+    std::set<pg::Uuid> ids;
+    for (const Append &append : appends) {
+        check_append(append);
+        if (!streams.insert(append.stream).second)
+            pg::raise(ERRCODE_INVALID_PARAMETER_VALUE,
+                      {.message = "stream \"" + append.stream + "\" stands twice in one call",
+                       .hint = "Put all events of a stream into one batch."});
+        for (const NewEvent &event : append.events)
+            if (event.id && !ids.insert(*event.id).second)
+                pg::raise(event_id_conflict,
+                          {.message = "event id " + pg::uuid_to_string(*event.id) + " occurs twice in one call",
+                           .detail = core::json{{"event_id", pg::uuid_to_string(*event.id)}}.dump()});
+    }
+}
+
+// --- retries ---
+
+// A stored event, as far as a retry is compared with it.
+struct Stored {
+    int64 position, stream_id, version;
+    std::string type;
+    Datum data;
+    pg::Uuid id;
+};
+
+Stored read_stored(const pg::IndexReader &reader) {
+    bool is_null;
+    return {DatumGetInt64(reader.column(Column::position, &is_null)),
+            DatumGetInt64(reader.column(Column::stream_id, &is_null)),
+            DatumGetInt64(reader.column(Column::version, &is_null)),
+            kind_of(DatumGetInt32(reader.column(Column::kind_id, &is_null))).type,
+            pg::copy_datum(reader.column(Column::data, &is_null), -1),
+            pg::to_uuid(reader.column(Column::event_id, &is_null))};
+}
+
+// The event that has this id: among the given ids, or at the position that an id of ours carries.
+std::optional<Stored> find_by_id(const pg::Uuid &id) {
+    const Catalog &c = catalog();
+    pg::IndexReader given(c.event, c.event_given_id, SnapshotSelf);
+    given.key(1, BTEqualStrategyNumber, F_UUID_EQ, pg::make_uuid(id));
+    if (given.next())
+        return read_stored(given);
+    std::optional<int64> position = position_in(id);
+    if (!position)
+        return std::nullopt;
+    pg::IndexReader ours(c.event, c.event_pkey, SnapshotSelf);
+    ours.key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(*position));
+    if (!ours.next())
+        return std::nullopt;
+    Stored stored = read_stored(ours);
+    return stored.id == id ? std::optional(stored) : std::nullopt;
+}
+
+std::optional<Stored> find_by_version(int64 stream, int64 wanted) {
+    const Catalog &c = catalog();
+    pg::IndexReader reader(c.event, c.event_stream_version_key, SnapshotSelf);
+    reader.key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(stream));
+    reader.key(2, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(wanted));
+    return reader.next() ? std::optional(read_stored(reader)) : std::nullopt;
+}
+
+[[noreturn]] void raise_id_conflict(const std::string &stream, const pg::Uuid &id, const std::string &why) {
+    pg::raise(event_id_conflict,
+              {.message = "event id " + pg::uuid_to_string(id) + " is stored already: " + why,
+               .detail = core::json{{"event_id", pg::uuid_to_string(id)}, {"stream", stream}, {"reason", why}}.dump(),
+               .hint = "A retry must repeat the whole call: stream, ids, types and data; a new event needs a new id."});
+}
+
+bool same_event(const Stored &stored, const NewEvent &event) {
+    if (stored.type != event.type || (event.id && stored.id != *event.id))
+        return false;
+    return pg::call([&]() noexcept { return DatumGetBool(DirectFunctionCall2(jsonb_eq, stored.data, event.data)); });
+}
+
+// The versions of the first time, when this call was stored before; CH003 when only a part of it was, or something
+// else.
+std::optional<Appended> find_retry(const Append &append, std::optional<int64> stream) {
+    for (size_t i = 0; i < append.events.size(); i++) {
+        if (!append.events[i].id)
+            continue;
+        std::optional<Stored> stored = find_by_id(*append.events[i].id);
+        if (!stored)
+            continue;
+        const pg::Uuid &id = *append.events[i].id;
+        if (!stream || stored->stream_id != *stream)
+            raise_id_conflict(append.stream, id, "it belongs to another stream"); // which one is not for everybody
+        int64 first = stored->version - static_cast<int64>(i);
+        for (size_t k = 0; k < append.events.size(); k++) {
+            std::optional<Stored> there = find_by_version(*stream, first + static_cast<int64>(k));
+            if (!there || !same_event(*there, append.events[k]))
+                raise_id_conflict(append.stream, id, "the call differs from what is stored");
+            order::set_last_position(there->position);
+        }
+        return Appended{first, first + static_cast<int64>(append.events.size()) - 1};
+    }
+    return std::nullopt;
+}
+
+// --- checking versions ---
+
+// One check that failed.
+struct Refusal {
+    std::string message;
+    core::json detail;
+};
+
+std::optional<Refusal> check_version(const Append &append, int64 actual) {
+    if (!append.expected_version)
+        return std::nullopt;
+    int64 expected = *append.expected_version;
+    if (expected == -1 ? actual > 0 : actual == expected)
+        return std::nullopt;
     std::string wanted = expected == -1 ? "an existing stream" : "version " + std::to_string(expected);
+    return Refusal{"stream \"" + append.stream + "\" is at version " + std::to_string(actual) + ", expected " + wanted,
+                   core::json{{"stream", append.stream}, {"expected", expected}, {"actual", actual}}};
+}
+
+[[noreturn]] void raise_wrong_version(const std::vector<Refusal> &refusals) {
+    core::json detail = core::json::array();
+    for (const Refusal &refusal : refusals)
+        detail.push_back(refusal.detail);
+    bool one = refusals.size() == 1;
     pg::raise(wrong_expected_version,
-              {.message = "stream \"" + stream + "\" is at version " + std::to_string(actual) + ", expected " + wanted,
-               .detail = core::json{{"stream", stream}, {"expected", expected}, {"actual", actual}}.dump(),
+              {.message = one ? refusals.front().message
+                              : std::to_string(refusals.size()) + " streams are not at the expected version; " +
+                                    refusals.front().message,
+               .detail = (one ? detail[0] : detail).dump(),
                .hint =
                    "Somebody else appended in between: read the stream again, decide again, and repeat the append."});
 }
 
-[[noreturn]] void raise_id_conflict(const pg::Uuid &id, const std::string &stream, int64 stored_version) {
-    pg::raise(event_id_conflict, {.message = "event id " + pg::uuid_to_string(id) + " belongs to another event",
-                                  .detail = core::json{{"event_id", pg::uuid_to_string(id)},
-                                                       {"stream", stream},
-                                                       {"stored_version", stored_version}}
-                                                .dump(),
-                                  .hint = "A retry must repeat stream, type and data; a new event needs a new id."});
-}
-
-// Puts the reader on the event that has this id: among the given ids, or at the position that an id of ours carries.
-bool find_by_given_id(pg::IndexReader &reader, const pg::Uuid &id) {
-    reader.key(1, BTEqualStrategyNumber, F_UUID_EQ, pg::make_uuid(id));
-    return reader.next() != nullptr;
-}
-
-bool find_by_position(pg::IndexReader &reader, const pg::Uuid &id) {
-    std::optional<int64> position = position_in(id);
-    if (!position)
-        return false;
-    reader.key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(*position));
-    bool is_null;
-    return reader.next() && pg::to_uuid(reader.column(Column::event_id, &is_null)) == id;
-}
-
-// The version of the stored event, when it is this one; CH003 when it is another.
-int64 check_same_event(const pg::IndexReader &stored, const std::string &stream, std::optional<int64> id_of_stream,
-                       const NewEvent &event) {
-    bool is_null;
-    int64 stored_version = DatumGetInt64(stored.column(Column::version, &is_null));
-    bool same_stream = id_of_stream && DatumGetInt64(stored.column(Column::stream_id, &is_null)) == *id_of_stream;
-    if (!same_stream)
-        raise_id_conflict(*event.id, stream, 0); // where it lies is not for everybody
-    Datum stored_data = stored.column(Column::data, &is_null);
-    bool same =
-        kind_of(DatumGetInt32(stored.column(Column::kind_id, &is_null))).type == event.type &&
-        pg::call([&]() noexcept { return DatumGetBool(DirectFunctionCall2(jsonb_eq, stored_data, event.data)); });
-    if (!same)
-        raise_id_conflict(*event.id, stream, stored_version);
-    order::set_last_position(DatumGetInt64(stored.column(Column::position, &is_null)));
-    return stored_version;
-}
-
-std::optional<int64> find_retry(const std::string &stream, std::optional<int64> id_of_stream, const NewEvent &event) {
-    const Catalog &c = catalog();
-    pg::IndexReader by_id(c.event, c.event_given_id, SnapshotSelf);
-    if (find_by_given_id(by_id, *event.id))
-        return check_same_event(by_id, stream, id_of_stream, event);
-    pg::IndexReader by_position(c.event, c.event_pkey, SnapshotSelf);
-    if (find_by_position(by_position, *event.id))
-        return check_same_event(by_position, stream, id_of_stream, event);
-    return std::nullopt;
-}
+// --- inserting ---
 
 // metadata.schema_version says which version of its type an event has; without it, the first.
 int32 version_of_type(const NewEvent &event) {
@@ -136,77 +224,119 @@ int32 version_of_type(const NewEvent &event) {
     return static_cast<int32>(*number);
 }
 
-void insert_event(const std::string &stream_name, int64 stream, int64 new_version, const NewEvent &event) {
-    int32 of_type = version_of_type(event);
-    int32 kind = find_or_make_kind(category_of(stream_name), event.type);
-    pg::TableWriter writer(catalog().event);
-    const char *session_user = pg::call([]() noexcept { return GetUserNameFromId(GetSessionUserId(), false); });
-    TimestampTz now = GetCurrentTimestamp();
-    Datum values[] = {Datum(0),
-                      Int64GetDatum(stream),
-                      Int64GetDatum(new_version),
-                      TimestampTzGetDatum(now),
-                      Datum(0),
-                      Int32GetDatum(kind),
-                      Int32GetDatum(of_type),
-                      Datum(0),
-                      BoolGetDatum(event.id.has_value()),
-                      pg::make_text(session_user),
-                      event.data,
-                      event.metadata};
-    const bool nulls[std::size(values)] = {};
-    // Last: from here on readers wait for us.
-    order::Allocation allocated = order::allocate(1);
-    values[Column::position - 1] = Int64GetDatum(allocated.first);
-    values[Column::floor - 1] = Int64GetDatum(allocated.floor);
-    values[Column::event_id - 1] = pg::make_uuid(event.id ? *event.id : make_event_id(now, allocated.first));
-    writer.insert(values, nulls);
-    order::set_last_position(allocated.first);
+// Everything that can fail is worked out before the first position is taken: from then on readers wait for us.
+struct PreparedEvent {
+    const NewEvent *event;
+    int32 kind, type_version;
+};
+
+std::vector<PreparedEvent> prepare(const Append &append) {
+    std::vector<PreparedEvent> prepared;
+    prepared.reserve(append.events.size());
+    for (const NewEvent &event : append.events)
+        prepared.push_back({&event, find_or_make_kind(category_of(append.stream), event.type), version_of_type(event)});
+    return prepared;
 }
+
+class EventWriter {
+public:
+    EventWriter()
+        : writer_(catalog().event),
+          actor_(pg::make_text(pg::call([]() noexcept { return GetUserNameFromId(GetSessionUserId(), false); }))) {}
+
+    void write(int64 stream, int64 version, const std::vector<PreparedEvent> &events) {
+        for (size_t done = 0; done < events.size();) {
+            int count = static_cast<int>(std::min<size_t>(events.size() - done, order::max_allocation));
+            order::Allocation allocated = order::allocate(count);
+            TimestampTz now = GetCurrentTimestamp();
+            for (int i = 0; i < count; i++, done++)
+                add(stream, version++, events[done], now, allocated.first + i, allocated.floor);
+            order::set_last_position(allocated.first + count - 1);
+        }
+    }
+    void flush() { writer_.flush(); }
+
+private:
+    void add(int64 stream, int64 version, const PreparedEvent &prepared, TimestampTz now, int64 position, int64 floor) {
+        const NewEvent &event = *prepared.event;
+        Datum values[Column::column_count] = {Int64GetDatum(position),
+                                              Int64GetDatum(stream),
+                                              Int64GetDatum(version),
+                                              TimestampTzGetDatum(now),
+                                              Int64GetDatum(floor),
+                                              Int32GetDatum(prepared.kind),
+                                              Int32GetDatum(prepared.type_version),
+                                              pg::make_uuid(event.id ? *event.id : make_event_id(now, position)),
+                                              BoolGetDatum(event.id.has_value()),
+                                              actor_,
+                                              event.data,
+                                              event.metadata};
+        const bool nulls[std::size(values)] = {};
+        writer_.add(values, nulls);
+    }
+
+    pg::TableWriter writer_;
+    Datum actor_;
+};
+
+// --- the call ---
+
+void lock_streams(const std::vector<Append> &appends) {
+    std::vector<std::string_view> names;
+    for (const Append &append : appends)
+        names.push_back(append.stream);
+    lock_streams_sorted(names);
+}
+
+struct Plan {
+    std::optional<int64> stream;
+    int64 version = 0; // the last one before
+    bool write = false;
+};
 
 } // namespace
 
-int64 append(const std::string &stream, const NewEvent &event, std::optional<int64> expected_version) {
-    check_name(stream, "stream name");
-    check_name(event.type, "event type");
-    check_not_reserved(stream);
-    if (expected_version && *expected_version < -1)
-        pg::raise(ERRCODE_INVALID_PARAMETER_VALUE,
-                  {.message = "expected_version must be NULL, -1, 0 or a version",
-                   .detail = core::json{{"expected_version", *expected_version}}.dump()});
-    check_size(event);
+std::vector<Appended> append(const std::vector<Append> &appends) {
+    check_call(appends);
     access::require(access::Level::writer, "append events");
+    lock_streams(appends);
 
-    lock_stream(stream);
-    std::optional<int64> id = find_stream(stream);
-    if (event.id)
-        if (std::optional<int64> stored = find_retry(stream, id, event))
-            return *stored;
-    int64 actual = id ? last_version(*id) : 0;
-    if (expected_version)
-        check_version(stream, actual, *expected_version);
-    insert_event(stream, id ? *id : find_or_make_stream(stream), actual + 1, event);
-    return actual + 1;
-}
+    std::vector<Appended> results(appends.size());
+    std::vector<Plan> plans(appends.size());
+    std::vector<Refusal> refusals;
+    for (size_t i = 0; i < appends.size(); i++) {
+        Plan &plan = plans[i];
+        plan.stream = find_stream(appends[i].stream);
+        if (std::optional<Appended> before = find_retry(appends[i], plan.stream)) {
+            results[i] = *before;
+            continue;
+        }
+        plan.version = plan.stream ? last_version(*plan.stream) : 0;
+        plan.write = !appends[i].events.empty();
+        results[i] = {plan.write ? plan.version + 1 : 0, plan.version + static_cast<int64>(appends[i].events.size())};
+        if (std::optional<Refusal> refusal = check_version(appends[i], plan.version))
+            refusals.push_back(std::move(*refusal));
+    }
+    if (!refusals.empty())
+        raise_wrong_version(refusals);
 
-CHRONICLE_FUNCTION(chronicle_append_event) {
-    pg::Arguments arguments(fcinfo);
-    std::string stream = arguments.required_text(0, "stream");
-    NewEvent event{.type = arguments.required_text(1, "type"),
-                   .data = arguments.null(2) ? pg::make_jsonb("{}") : arguments.datum(2),
-                   .metadata = arguments.null(3) ? pg::make_jsonb("{}") : arguments.datum(3),
-                   .id = arguments.uuid(5)};
-    PG_RETURN_INT64(append(stream, event, arguments.int8(4)));
-}
-
-CHRONICLE_FUNCTION(chronicle_last_position) {
-    if (order::last_position() == 0)
-        PG_RETURN_NULL();
-    PG_RETURN_INT64(order::last_position());
-}
-
-CHRONICLE_FUNCTION(chronicle_safe_position) {
-    PG_RETURN_INT64(order::mark(pg::call([]() noexcept { return GetActiveSnapshot(); })));
+    std::vector<std::vector<PreparedEvent>> prepared(appends.size());
+    bool any = false;
+    for (size_t i = 0; i < appends.size(); i++) {
+        if (!plans[i].write)
+            continue;
+        any = true;
+        prepared[i] = prepare(appends[i]);
+        plans[i].stream = plans[i].stream ? plans[i].stream : find_or_make_stream(appends[i].stream);
+    }
+    if (!any)
+        return results;
+    EventWriter writer;
+    for (size_t i = 0; i < appends.size(); i++)
+        if (plans[i].write)
+            writer.write(*plans[i].stream, plans[i].version + 1, prepared[i]);
+    writer.flush();
+    return results;
 }
 
 } // namespace chronicle::store

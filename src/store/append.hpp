@@ -1,4 +1,4 @@
-// Appending events to one stream.
+// Appending events. The steps and locks are told in append.cpp.
 #pragma once
 
 #include "pg/datum.hpp"
@@ -12,7 +12,20 @@ struct NewEvent {
     std::optional<pg::Uuid> id;
 };
 
-/// Appends to a user's stream as the current session; returns the version of the event (contract, section 2).
-int64 append(const std::string &stream, const NewEvent &event, std::optional<int64> expected_version);
+/// What is to be appended to one stream. Without events: the check alone.
+struct Append {
+    std::string stream;
+    std::optional<int64> expected_version;
+    std::vector<NewEvent> events;
+};
+
+/// Versions given; for a retry those that were given at first. first 0: nothing was to be appended.
+struct Appended {
+    int64 first = 0, last = 0;
+};
+
+/// Appends to users' streams as the current session (contract, section 2): all of it, or an error that names every
+/// check that failed. Each stream may stand once in a call.
+std::vector<Appended> append(const std::vector<Append> &appends);
 
 } // namespace chronicle::store

@@ -3,6 +3,7 @@
 #include "pg/datum.hpp"
 #include "pg/lock.hpp"
 #include "pg/relation.hpp"
+#include "settings.hpp"
 #include "store/catalog.hpp"
 
 extern "C" {
@@ -33,6 +34,29 @@ std::unordered_map<std::string, int64> &committed_ids() {
     return *cache;
 }
 
+// Streams that this transaction has locked: each is an entry of the server's lock table, which has a fixed size.
+// Zero again at the end of the transaction (on_transaction).
+int locked = 0;
+bool counting = false;
+
+void on_transaction(XactEvent event, void *) {
+    if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+        locked = 0;
+}
+
+void count_lock() {
+    if (!counting) {
+        pg::call([]() noexcept { RegisterXactCallback(on_transaction, nullptr); });
+        counting = true;
+    }
+    if (++locked > settings::max_streams_per_transaction)
+        pg::raise(ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+                  {.message = "transaction appends to more than chronicle.max_streams_per_transaction streams",
+                   .detail = "{\"streams\": " + std::to_string(locked) +
+                             ", \"limit\": " + std::to_string(settings::max_streams_per_transaction) + "}",
+                   .hint = "Commit in between, or raise the setting (and max_locks_per_transaction)."});
+}
+
 } // namespace
 
 std::string_view category_of(std::string_view stream) { return stream.substr(0, stream.find('-')); }
@@ -51,7 +75,16 @@ void check_not_reserved(std::string_view stream) {
                    .hint = "Names that begin with \"$\" and the category \"workflow\" belong to chronicle itself."});
 }
 
-void lock_stream(std::string_view stream) { pg::lock(pg::LockKind::stream, pg::lock_key(stream)); }
+void lock_streams_sorted(const std::vector<std::string_view> &streams) {
+    std::vector<uint64> keys;
+    for (std::string_view stream : streams)
+        keys.push_back(pg::lock_key(stream));
+    std::sort(keys.begin(), keys.end());
+    for (uint64 key : keys) {
+        if (pg::lock(pg::LockKind::stream, key))
+            count_lock();
+    }
+}
 
 std::optional<int64> find_stream(std::string_view stream) {
     auto &known = committed_ids();

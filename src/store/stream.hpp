@@ -16,8 +16,9 @@ void check_name(std::string_view name, const char *what);
 /// Refuses names that only chronicle itself writes (42939).
 void check_not_reserved(std::string_view stream);
 
-/// Takes the stream's lock until the end of the transaction: from here on its last number is ours to read and raise.
-void lock_stream(std::string_view stream);
+/// Takes the streams' locks until the end of the transaction, in the order of their keys: from here on their last
+/// numbers are ours to read and raise. 54000 over chronicle.max_streams_per_transaction.
+void lock_streams_sorted(const std::vector<std::string_view> &streams);
 
 /// The id of a stream, by the newest committed state; nothing when it was never written.
 std::optional<int64> find_stream(std::string_view stream);
