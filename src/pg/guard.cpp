@@ -1,13 +1,11 @@
 #include "pg/guard.hpp"
 
 #include <new>
+#include <stdexcept>
 
 namespace chronicle::pg {
 
-namespace {
-
-// An exception that is not ours, as an error with a proper SQLSTATE.
-Error describe_current_exception() {
+Error current_error() {
     try {
         throw;
     } catch (const Error &e) {
@@ -31,16 +29,57 @@ Error describe_current_exception() {
     }
 }
 
-// Storage for the one error on its way out: when the catch block is left, the exception object is gone, this remains.
-union Outgoing {
+namespace {
+
+// What leaves an entry point. It is storage only: when the catch block is left, the exception object is gone, and this
+// remains. Nothing in it needs a destructor when it jumps, because report() moves the record out and releases it.
+class Outgoing {
+public:
     Outgoing() {}
     ~Outgoing() {}
-    Error error;
+    /// In a catch block. Describing takes memory; without any, the report below needs none of ours.
+    void take_current_exception() noexcept {
+        try {
+            new (&error_) Error(current_error());
+            described_ = true;
+        } catch (...) {
+        }
+    }
+    [[noreturn]] void report() {
+        if (described_)
+            Error::report(std::move(error_));
+        ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+        pg_unreachable();
+    }
+
+private:
+    bool described_ = false;
+    union {
+        Error error_;
+    };
 };
 
-[[noreturn]] void leave(Outgoing &outgoing) {
-    // report() moves the record out and releases it, so nothing is left to destroy when it jumps.
-    Error::report(std::move(outgoing.error));
+// The server's error as an exception; its own memory may be at an end while it is copied.
+std::exception_ptr take_server_error() noexcept {
+    sigjmp_buf *const saved_stack = PG_exception_stack;
+    ErrorData *volatile raised = nullptr;
+    sigjmp_buf local;
+    if (sigsetjmp(local, 0) == 0) {
+        PG_exception_stack = &local;
+        raised = CopyErrorData();
+    }
+    PG_exception_stack = saved_stack;
+    FlushErrorState();
+    if (!raised)
+        return std::make_exception_ptr(std::bad_alloc());
+    std::exception_ptr error;
+    try {
+        error = std::make_exception_ptr(Error(*raised));
+    } catch (...) {
+        error = std::current_exception(); // bad_alloc: the copy did not fit
+    }
+    FreeErrorData(raised);
+    return error;
 }
 
 } // namespace
@@ -60,10 +99,7 @@ bool run_guarded(void (*body)(void *), void *argument, std::exception_ptr *error
     PG_exception_stack = saved_stack;
     error_context_stack = saved_callbacks;
     MemoryContextSwitchTo(saved_memory);
-    ErrorData *raised = CopyErrorData();
-    FlushErrorState();
-    *error = std::make_exception_ptr(Error(*raised));
-    FreeErrorData(raised);
+    *error = take_server_error();
     return false;
 }
 
@@ -72,9 +108,9 @@ Datum entry(FunctionCallInfo fcinfo, Datum (*body)(FunctionCallInfo)) {
     try {
         return body(fcinfo);
     } catch (...) {
-        new (&outgoing.error) Error(describe_current_exception());
+        outgoing.take_current_exception();
     }
-    leave(outgoing);
+    outgoing.report();
 }
 
 void entry_void(void (*body)(void *), void *argument) {
@@ -83,9 +119,9 @@ void entry_void(void (*body)(void *), void *argument) {
         body(argument);
         return;
     } catch (...) {
-        new (&outgoing.error) Error(describe_current_exception());
+        outgoing.take_current_exception();
     }
-    leave(outgoing);
+    outgoing.report();
 }
 
 void check_interrupts() {

@@ -43,6 +43,10 @@ template <typename Body> auto call(Body &&body) -> std::invoke_result_t<Body &> 
     }
 }
 
+/// The exception that is being handled (in a catch block), as an error with a proper SQLSTATE: one of PostgreSQL's or
+/// ours as it is, 53200 for bad_alloc, 38000 for what nobody expected.
+Error current_error();
+
 /// The wrapper of every entry point: SQL functions, hooks, callbacks, worker mains.
 Datum entry(FunctionCallInfo fcinfo, Datum (*body)(FunctionCallInfo));
 void entry_void(void (*body)(void *), void *argument);

@@ -1,4 +1,5 @@
-// Memory contexts as scopes. While an exception unwinds they do nothing: the abort that follows frees everything.
+// Memory contexts as scopes. While an exception unwinds they free nothing: the abort that follows does, after it has
+// released what still points into them.
 #pragma once
 
 #include "pg/guard.hpp"
@@ -32,6 +33,8 @@ public:
         MemoryContextSwitchTo(saved_);
         if (!unwinding(exceptions_))
             MemoryContextDelete(own_);
+        else if (CurTransactionContext) // of the savepoint that is about to be undone, if there is one
+            MemoryContextSetParent(own_, CurTransactionContext);
     }
     MemoryScope(const MemoryScope &) = delete;
     MemoryScope &operator=(const MemoryScope &) = delete;

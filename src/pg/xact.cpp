@@ -8,20 +8,32 @@ namespace chronicle::pg {
 
 Subtransaction::Subtransaction() : memory_(CurrentMemoryContext), owner_(CurrentResourceOwner) {
     call([]() noexcept { BeginInternalSubTransaction(nullptr); });
+    open_ = true;
     MemoryContextSwitchTo(memory_);
+}
+
+Subtransaction::~Subtransaction() {
+    if (!open_)
+        return;
+    std::exception_ptr ignored;
+    // As in abort_transaction: an error of the error path itself.
+    if (!run_guarded([](void *) { RollbackAndReleaseCurrentSubTransaction(); }, nullptr, &ignored))
+        proc_exit(1);
+    ended();
 }
 
 void Subtransaction::commit() {
     call([]() noexcept { ReleaseCurrentSubTransaction(); });
-    restore();
+    ended();
 }
 
 void Subtransaction::rollback() {
     call([]() noexcept { RollbackAndReleaseCurrentSubTransaction(); });
-    restore();
+    ended();
 }
 
-void Subtransaction::restore() {
+void Subtransaction::ended() {
+    open_ = false;
     MemoryContextSwitchTo(memory_);
     CurrentResourceOwner = owner_;
 }

@@ -10,23 +10,27 @@ extern "C" {
 namespace chronicle::pg {
 
 /// An internal subtransaction (a savepoint without a name). commit() or rollback() ends it and puts back the memory
-/// context and the resource owner; left by an exception it does nothing: the abort around it takes it along.
+/// context and the resource owner. Left by an exception it rolls back, unlike other scopes: the abort around it would
+/// take it for a savepoint of the user, and leave the session in it.
 class Subtransaction {
 public:
     Subtransaction();
+    ~Subtransaction();
     void commit();
     void rollback();
     Subtransaction(const Subtransaction &) = delete;
     Subtransaction &operator=(const Subtransaction &) = delete;
 
 private:
-    void restore();
+    void ended();
     MemoryContext memory_;
     ResourceOwner owner_;
+    bool open_ = false;
 };
 
-/// Runs `body` in a subtransaction. Its error, if it had one, is returned after the rollback.
-/// Cancel and termination are errors like others here: the caller decides what may be kept.
+/// Runs `body` in a subtransaction. Its error, if it had one, is returned after the rollback; so is a std::exception.
+/// What is thrown of other types passes, after the rollback. Cancel and termination are errors like others here: the
+/// caller decides what may be kept.
 template <typename Body> std::optional<Error> attempt(Body &&body) {
     Subtransaction subtransaction;
     std::optional<Error> failed;
@@ -34,8 +38,8 @@ template <typename Body> std::optional<Error> attempt(Body &&body) {
         body();
         subtransaction.commit();
         return std::nullopt;
-    } catch (const Error &e) {
-        failed.emplace(e);
+    } catch (const std::exception &) {
+        failed.emplace(current_error());
     }
     subtransaction.rollback();
     return failed;
