@@ -135,12 +135,19 @@ bool drops_chronicle(const DropStmt *statement) {
     return false;
 }
 
-bool moves(const AlterDatabaseStmt *statement) {
+bool has_option(const AlterDatabaseStmt *statement, const char *name) {
     ListCell *cell;
     foreach (cell, statement->options)
-        if (strcmp(lfirst_node(DefElem, cell)->defname, "tablespace") == 0)
+        if (strcmp(lfirst_node(DefElem, cell)->defname, name) == 0)
             return true;
     return false;
+}
+
+void before_alter_database(const AlterDatabaseStmt *statement) {
+    if (has_option(statement, "tablespace"))
+        hold_by_name(statement->dbname);
+    else if (has_option(statement, "is_template")) // a template has no workers
+        announce_restart(get_database_oid(statement->dbname, true));
 }
 
 void before(Node *statement) {
@@ -158,8 +165,7 @@ void before(Node *statement) {
             hold_by_name(reinterpret_cast<RenameStmt *>(statement)->subname);
         break;
     case T_AlterDatabaseStmt:
-        if (moves(reinterpret_cast<AlterDatabaseStmt *>(statement)))
-            hold_by_name(reinterpret_cast<AlterDatabaseStmt *>(statement)->dbname);
+        before_alter_database(reinterpret_cast<AlterDatabaseStmt *>(statement));
         break;
     case T_AlterDatabaseSetStmt:
         announce_restart(get_database_oid(reinterpret_cast<AlterDatabaseSetStmt *>(statement)->dbname, true));

@@ -277,16 +277,27 @@ void dismiss_executors() {
     }
 }
 
-bool extension_changed() {
-    const store::Catalog *catalog = store::catalog_if_installed();
-    return !catalog || catalog->extension != extension;
+// A template is copied while nobody is connected to it: what is queued there waits for the copies.
+bool is_template() {
+    return pg::call([]() noexcept {
+        HeapTuple tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(MyDatabaseId));
+        if (!HeapTupleIsValid(tuple))
+            return false;
+        bool found = reinterpret_cast<Form_pg_database>(GETSTRUCT(tuple))->datistemplate;
+        ReleaseSysCache(tuple);
+        return found;
+    });
 }
+
+// The extension that belongs to work here; nullptr: none.
+const store::Catalog *find_extension() { return is_template() ? nullptr : store::catalog_if_installed(); }
 
 // One look at the tables: what is to be taken back, what is due, who needs executors. Milliseconds until the next one.
 long look() {
     pg::call([]() noexcept { pgstat_report_activity(STATE_RUNNING, "chronicle scheduler"); });
     pg::start_transaction();
-    if (extension_changed()) {
+    const store::Catalog *catalog = find_extension();
+    if (!catalog || catalog->extension != extension) {
         leaving_as = Outcome::absent;
         pg::commit_transaction();
         return 0;
@@ -345,7 +356,7 @@ void run(Oid database) {
         return;
     }
     pg::start_transaction();
-    const store::Catalog *catalog = store::catalog_if_installed();
+    const store::Catalog *catalog = find_extension();
     bool alone = catalog && pg::try_lock_for_session(pg::LockKind::scheduler, 0);
     if (catalog)
         extension = catalog->extension;
