@@ -43,7 +43,7 @@ wait_for($node, $db, "SELECT role, count(*) FROM chronicle.workers WHERE databas
     "launcher|1\nscheduler|1", 'a launcher and a scheduler of the database stand ready');
 make_workflow($node, $db, 'long', [ [ 'sleeper', long_sql() ] ], [], 'alice');
 my $long = start_run($node, $db, 'long');
-my $pid = executor_of($node, $db, 'sleeper');
+my $pid = executor_of($node, $db, $db, 'sleeper');
 is( $node->safe_psql($db, "SELECT role, owner, state, current_execution, nodes_run FROM chronicle.workers WHERE pid = $pid"),
     "executor|alice|busy|$long|0", 'view workers shows the executor at work');
 is($node->safe_psql($db, "SELECT backend_type, datname, usename, state FROM pg_stat_activity WHERE pid = $pid"),

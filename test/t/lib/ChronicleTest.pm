@@ -106,13 +106,13 @@ sub fails_with {
     return like($errors, qr/ERROR:  \Q$sqlstate\E: .*$pattern/s, $what);
 }
 
-# The pid of the executor that runs a node now; waits until there is one.
+# The pid of the executor that runs a node now, in `database`; waits until there is one. Asks in a database with chronicle.
 sub executor_of {
-    my ($node, $database, $node_id) = @_;
+    my ($node, $asked, $database, $node_id) = @_;
     my $query = "FROM chronicle.workers WHERE current_node = '$node_id' AND database = '$database'";
     local $PostgreSQL::Test::Utils::timeout_default = $deadline;
-    $node->poll_query_until($database, "SELECT count(*) = 1 $query") or die "node $node_id does not run";
-    return $node->safe_psql($database, "SELECT pid $query");
+    $node->poll_query_until($asked, "SELECT count(*) = 1 $query") or die "node $node_id does not run";
+    return $node->safe_psql($asked, "SELECT pid $query");
 }
 
 # Runs until somebody interrupts it, far longer than any deadline.
