@@ -136,3 +136,31 @@ COMMENT ON FUNCTION chronicle.read_stream(text, bigint, bigint, boolean) IS
 'The events of one stream in version order. An absent stream has no rows.
 from_version: the first version wanted, itself included; NULL: the beginning, or the end when backwards. max_count: at most so many rows; NULL: all. backwards: newest first.
 Errors: 22004 NULL stream; 22023 max_count below 1 or from_version below 1; 42501 no reader.';
+
+CREATE FUNCTION chronicle.read_all(
+    after_position bigint DEFAULT NULL, max_count bigint DEFAULT 1000, categories text[] DEFAULT NULL,
+    types text[] DEFAULT NULL, stream_regex text DEFAULT NULL, type_regex text DEFAULT NULL,
+    since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL, filter jsonpath DEFAULT NULL,
+    backwards boolean DEFAULT false, include_system boolean DEFAULT false) RETURNS SETOF chronicle.event
+    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1000 AS 'MODULE_PATHNAME', 'chronicle_read_all';
+COMMENT ON FUNCTION chronicle.read_all(bigint, bigint, text[], text[], text, text, timestamptz, timestamptz, jsonpath, boolean, boolean) IS
+'The log in position order, up to the safe position: who always asks for what comes after the last position seen gets every event exactly once.
+after_position: NULL the beginning, or the end when backwards; backwards: below it. max_count: rows, from 1.
+categories, types, stream_regex, type_regex, since, until (recorded_at, both included): what does not match is left out. filter: a jsonpath over {"global_position", "stream", "version", "type", "category", "type_version", "event_id", "actor", "data", "metadata"}; a predicate must be true, any other path must find something, its errors are false.
+include_system: also the events of runs that the caller may see (category workflow), as does naming the category.
+Errors: 22023 max_count below 1, a negative position, a bad regex; 42501 no reader.';
+
+CREATE FUNCTION chronicle.read_category(
+    category text, after_position bigint DEFAULT NULL, max_count bigint DEFAULT 1000,
+    consumer_group_size int DEFAULT NULL, consumer_group_member int DEFAULT NULL) RETURNS SETOF chronicle.event
+    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1000 AS 'MODULE_PATHNAME', 'chronicle_read_category';
+COMMENT ON FUNCTION chronicle.read_category(text, bigint, bigint, int, int) IS
+'The events of one category in position order, up to the safe position.
+after_position: NULL the beginning. max_count: rows, from 1. consumer_group_size, consumer_group_member (0 to size - 1): only streams that fall to this member, by their name; both or neither.
+Errors: 22004 NULL category; 22023 a name with "-", max_count below 1, a negative position, a member outside the group; 42501 no reader.';
+
+CREATE FUNCTION chronicle.stream_version(stream text) RETURNS bigint
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chronicle_stream_version';
+COMMENT ON FUNCTION chronicle.stream_version(text) IS
+'The last number given in a stream, by the newest committed state; NULL: no such stream.
+Errors: 22004 NULL; 22023 bad name; 42501 no reader.';

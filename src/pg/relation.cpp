@@ -95,15 +95,17 @@ void IndexReader::key(int column, int strategy, Oid procedure, Datum value, Oid 
     key_count_++;
 }
 
+// The scan keeps what it allocates between calls, so it always runs in the context that the reader was made in.
 TupleTableSlot *IndexReader::next(bool backwards) {
     bool found = call([&]() noexcept {
-        if (!scan_) { // it lives as long as the reader, whatever context the caller is in by now
-            MemoryContext caller = MemoryContextSwitchTo(memory_);
+        MemoryContext caller = MemoryContextSwitchTo(memory_);
+        if (!scan_) {
             scan_ = compat::begin_index_scan(table_.get(), index_, snapshot_, key_count_);
             index_rescan(scan_, keys_, key_count_, nullptr, 0);
-            MemoryContextSwitchTo(caller);
         }
-        return index_getnext_slot(scan_, backwards ? BackwardScanDirection : ForwardScanDirection, slot_);
+        bool more = index_getnext_slot(scan_, backwards ? BackwardScanDirection : ForwardScanDirection, slot_);
+        MemoryContextSwitchTo(caller);
+        return more;
     });
     return found ? slot_ : nullptr;
 }

@@ -36,6 +36,8 @@ void on_relation_change(Datum, Oid relation) {
                         cached.stream_name_key,
                         cached.event,
                         cached.event_kind,
+                        cached.execution,
+                        cached.event_kind_position,
                         cached.event_pkey,
                         cached.event_given_id,
                         cached.event_stream_version_key,
@@ -84,6 +86,7 @@ void look_up_relations(Catalog &c) noexcept {
     c.position_seq = relation("position_seq");
     c.stream_id_seq = relation("stream_id_seq");
     c.stream = relation("stream");
+    c.stream_pkey = relation("stream_pkey");
     c.stream_name_key = relation("stream_name_key");
     c.event = relation("event");
     c.kind_id_seq = relation("kind_id_seq");
@@ -93,6 +96,10 @@ void look_up_relations(Catalog &c) noexcept {
     c.event_pkey = relation("event_pkey");
     c.event_given_id = relation("event_given_id");
     c.event_stream_version_key = relation("event_stream_version_key");
+    c.event_kind_position = relation("event_kind_position");
+    c.workflow_event_pkey = relation("workflow_event_pkey");
+    c.execution = relation("execution");
+    c.execution_pkey = relation("execution_pkey");
     c.workflow_event = relation("workflow_event");
     c.workflow_event_execution_version_key = relation("workflow_event_execution_version_key");
     c.event_type = OidIsValid(api)

@@ -9,10 +9,11 @@ struct Catalog {
     Oid extension;
     Oid owner; // of the extension: whose rights our own statements have
     Oid position_seq, stream_id_seq, kind_id_seq;
-    Oid stream, stream_name_key;
+    Oid stream, stream_pkey, stream_name_key;
     Oid event_kind, event_kind_pkey, event_kind_name;
-    Oid event, event_pkey, event_given_id, event_stream_version_key;
-    Oid workflow_event, workflow_event_execution_version_key;
+    Oid event, event_pkey, event_given_id, event_stream_version_key, event_kind_position;
+    Oid workflow_event, workflow_event_pkey, workflow_event_execution_version_key;
+    Oid execution, execution_pkey;
     Oid event_type; // the composite type chronicle.event
     uint64 generation; // changes whenever the OIDs may have changed: caches compare it
 };

@@ -1,16 +1,17 @@
-// read_stream: one stream in version order, by the index on (stream, version).
+// The SQL functions that read. One stream: by the index on (stream, version). The log: log.cpp.
 #include "core/uuid.hpp"
 
 #include "access/access.hpp"
 #include "compat/compat.hpp"
-#include "pg/relation.hpp"
 #include "store/catalog.hpp"
-#include "store/kind.hpp"
+#include "store/event_row.hpp"
+#include "store/log.hpp"
 #include "store/stream.hpp"
 
 extern "C" {
 #include "access/stratnum.h"
 #include "funcapi.h"
+#include "utils/array.h"
 #include "utils/fmgroids.h"
 #include "utils/tuplestore.h"
 }
@@ -25,42 +26,11 @@ struct Range {
     bool backwards;
 };
 
-// Columns of the composite type chronicle.event.
-constexpr int event_columns = 13;
-
-Datum metadata_key(Datum metadata, const char *key, const char *other_key, bool *is_null) {
-    std::optional<std::string> found = pg::jsonb_field(metadata, key);
-    if (!found)
-        found = pg::jsonb_field(metadata, other_key);
-    *is_null = !found;
-    return found ? pg::make_text(*found) : Datum(0);
-}
-
-void put_event(ReturnSetInfo *result, const pg::IndexReader &row, Datum stream, Datum category) {
-    Datum values[event_columns];
-    bool nulls[event_columns] = {};
-    values[0] = row.column(1, &nulls[0]); // global_position
-    values[1] = stream;
-    values[2] = row.column(3, &nulls[2]); // version
-    values[3] = pg::make_text(kind_of(DatumGetInt32(row.column(6, &nulls[3]))).type);
-    values[4] = row.column(11, &nulls[4]); // data
-    values[5] = row.column(12, &nulls[5]); // metadata
-    values[6] = row.column(8, &nulls[6]); // event_id
-    values[7] = row.column(4, &nulls[7]); // recorded_at
-    values[8] = category;
-    values[9] = row.column(7, &nulls[9]); // type_version
-    values[10] = metadata_key(values[5], "correlation_id", "$correlationId", &nulls[10]);
-    values[11] = metadata_key(values[5], "causation_id", "$causationId", &nulls[11]);
-    values[12] = row.column(10, &nulls[12]); // actor
-    pg::call([&]() noexcept { tuplestore_putvalues(result->setResult, result->setDesc, values, nulls); });
-}
-
 void read_stream(ReturnSetInfo *result, const std::string &stream, const Range &range) {
     std::optional<int64> id = find_stream(stream);
     if (!id)
         return;
     const Catalog &c = catalog();
-    Datum name = pg::make_text(stream), category = pg::make_text(category_of(stream));
     pg::IndexReader reader(c.event, c.event_stream_version_key,
                            pg::call([]() noexcept { return GetActiveSnapshot(); }));
     reader.key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(*id));
@@ -69,7 +39,7 @@ void read_stream(ReturnSetInfo *result, const std::string &stream, const Range &
                    range.backwards ? F_INT8LE : F_INT8GE, Int64GetDatum(*range.from));
     pg::MemoryScope per_row("chronicle read_stream");
     for (int64 n = 0; (!range.count || n < *range.count) && reader.next(range.backwards); n++) {
-        put_event(result, reader, name, category);
+        put_event(result, read_user_event(reader, stream));
         per_row.reset();
         pg::check_interrupts();
     }
@@ -144,6 +114,107 @@ CHRONICLE_FUNCTION(chronicle_read_stream) {
         read_stream(result, stream, range);
     }
     PG_RETURN_NULL();
+}
+
+namespace {
+
+std::optional<std::vector<std::string>> text_array(const pg::Arguments &arguments, int i, const char *name) {
+    if (arguments.null(i))
+        return std::nullopt;
+    struct Elements {
+        Datum *values;
+        bool *nulls;
+        int count;
+    };
+    Datum array = arguments.datum(i);
+    Elements e = pg::call([&]() noexcept {
+        Elements found;
+        deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT, &found.values, &found.nulls,
+                          &found.count);
+        return found;
+    });
+    std::vector<std::string> texts;
+    for (int k = 0; k < e.count; k++) {
+        if (e.nulls[k])
+            pg::raise(ERRCODE_NULL_VALUE_NOT_ALLOWED, {.message = std::string(name) + " must not contain NULL"});
+        texts.push_back(pg::to_string(e.values[k]));
+    }
+    return texts;
+}
+
+std::optional<TimestampTz> time_argument(const pg::Arguments &arguments, int i) {
+    return arguments.null(i) ? std::nullopt : std::optional<TimestampTz>(DatumGetTimestampTz(arguments.datum(i)));
+}
+
+void check_position(std::optional<int64> position) {
+    if (position && *position < 0)
+        pg::raise(ERRCODE_INVALID_PARAMETER_VALUE,
+                  {.message = "after_position must not be negative, is " + std::to_string(*position)});
+}
+
+// A group and a member of it, or neither.
+void read_group(const pg::Arguments &arguments, LogQuery &query) {
+    std::optional<int32> size = arguments.int4(3), member = arguments.int4(4);
+    if (!size && !member)
+        return;
+    if (!size || !member || *size < 1 || *member < 0 || *member >= *size)
+        pg::raise(ERRCODE_INVALID_PARAMETER_VALUE,
+                  {.message = "consumer_group_size must be at least 1, and consumer_group_member from 0 to size - 1"});
+    query.group_size = *size;
+    query.group_member = *member;
+}
+
+} // namespace
+
+CHRONICLE_FUNCTION(chronicle_read_all) {
+    pg::Arguments arguments(fcinfo);
+    LogQuery query{.after = arguments.int8(0),
+                   .count = arguments.int8(1).value_or(1000),
+                   .categories = text_array(arguments, 2, "categories"),
+                   .types = text_array(arguments, 3, "types"),
+                   .stream_regex = arguments.text(4),
+                   .type_regex = arguments.text(5),
+                   .since = time_argument(arguments, 6),
+                   .until = time_argument(arguments, 7),
+                   .filter = arguments.null(8) ? std::nullopt : std::optional(arguments.datum(8)),
+                   .backwards = arguments.boolean(9).value_or(false),
+                   .include_system = arguments.boolean(10).value_or(false)};
+    check_position(query.after);
+    require_positive(query.count, "max_count");
+    pg::call([&]() noexcept { InitMaterializedSRF(fcinfo, 0); });
+    read_log(reinterpret_cast<ReturnSetInfo *>(fcinfo->resultinfo), query);
+    PG_RETURN_NULL();
+}
+
+CHRONICLE_FUNCTION(chronicle_read_category) {
+    pg::Arguments arguments(fcinfo);
+    std::string category = arguments.required_text(0, "category");
+    check_name(category, "category");
+    if (category.find('-') != std::string::npos)
+        pg::raise(ERRCODE_INVALID_PARAMETER_VALUE,
+                  {.message = "\"" + category + "\" is no category: a category has no \"-\"",
+                   .hint =
+                       "The category of a stream is the part before the first \"-\"; read_stream reads one stream."});
+    LogQuery query{.after = arguments.int8(1),
+                   .count = arguments.int8(2).value_or(1000),
+                   .categories = std::vector{category}};
+    check_position(query.after);
+    require_positive(query.count, "max_count");
+    read_group(arguments, query);
+    pg::call([&]() noexcept { InitMaterializedSRF(fcinfo, 0); });
+    read_log(reinterpret_cast<ReturnSetInfo *>(fcinfo->resultinfo), query);
+    PG_RETURN_NULL();
+}
+
+CHRONICLE_FUNCTION(chronicle_stream_version) {
+    std::string stream = pg::Arguments(fcinfo).required_text(0, "stream");
+    check_name(stream, "stream name");
+    access::require(access::Level::reader, "read events");
+    std::optional<int64> id = find_stream(stream);
+    int64 version = id ? last_version(*id) : 0;
+    if (version == 0)
+        PG_RETURN_NULL();
+    PG_RETURN_INT64(version);
 }
 
 } // namespace chronicle::store

@@ -1,0 +1,301 @@
+// Reading the log in position order.
+//
+// Users' events come by one of two ways: with a filter on category or type that few kinds pass, a merge of one index
+// scan on (kind, position) per kind, so that rare kinds do not scan the log; otherwise one scan on the position. Events
+// of runs are a second source, merged in by position. What filters are left is looked at row by row.
+//
+// Forwards, nothing above the mark is read: see order.cpp. The mark belongs to the asking statement's snapshot, and so
+// do the scans, so in REPEATABLE READ the whole transaction sees one log.
+#include "core/json.hpp"
+#include "core/uuid.hpp"
+
+#include "store/log.hpp"
+
+#include "access/access.hpp"
+#include "pg/lock.hpp"
+#include "store/catalog.hpp"
+#include "store/kind.hpp"
+#include "store/order.hpp"
+#include "store/stream.hpp"
+
+extern "C" {
+#include "access/stratnum.h"
+#include "catalog/pg_collation_d.h"
+#include "utils/fmgroids.h"
+#include "utils/fmgrprotos.h"
+#include "utils/jsonpath.h"
+}
+
+#include <unordered_set>
+
+namespace chronicle::store {
+
+namespace {
+
+constexpr size_t merge_limit = 64; // more kinds than this: one scan of the whole log is cheaper than a merge
+
+bool matches(const char *pattern, std::string_view text) {
+    return pg::call([&]() noexcept {
+        Datum subject = PointerGetDatum(cstring_to_text_with_len(text.data(), static_cast<int>(text.size())));
+        return DatumGetBool(
+            DirectFunctionCall2Coll(textregexeq, C_COLLATION_OID, subject, PointerGetDatum(cstring_to_text(pattern))));
+    });
+}
+
+void check_regex(const std::optional<std::string> &pattern, const char *name) {
+    if (!pattern)
+        return;
+    try {
+        (void)matches(pattern->c_str(), "");
+    } catch (const pg::Error &error) {
+        if (error.sqlstate() != ERRCODE_INVALID_REGULAR_EXPRESSION)
+            throw;
+        pg::raise(ERRCODE_INVALID_PARAMETER_VALUE, {.message = std::string(name) + ": " + error.message()});
+    }
+}
+
+bool among(const std::optional<std::vector<std::string>> &wanted, std::string_view value) {
+    return !wanted || std::find(wanted->begin(), wanted->end(), value) != wanted->end();
+}
+
+// A predicate path must be true; any other must find something. Errors of the path are false.
+class PathFilter {
+public:
+    explicit PathFilter(Datum path) : path_(path) {
+        JsonPathItem root;
+        pg::call([&]() noexcept { jspInit(&root, DatumGetJsonPathP(path)); });
+        predicate_ = (root.type >= jpiAnd && root.type <= jpiGreaterOrEqual) || root.type == jpiExists ||
+                     root.type == jpiStartsWith || root.type == jpiLikeRegex;
+    }
+    bool passes(Datum object) const {
+        return pg::call([&]() noexcept {
+            LOCAL_FCINFO(fcinfo, 4);
+            InitFunctionCallInfoData(*fcinfo, nullptr, 4, InvalidOid, nullptr, nullptr);
+            fcinfo->args[0] = {object, false};
+            fcinfo->args[1] = {path_, false};
+            fcinfo->args[2] = {DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")), false};
+            fcinfo->args[3] = {BoolGetDatum(true), false};
+            Datum found = predicate_ ? jsonb_path_match(fcinfo) : jsonb_path_exists(fcinfo);
+            return !fcinfo->isnull && DatumGetBool(found);
+        });
+    }
+
+private:
+    Datum path_;
+    bool predicate_;
+};
+
+// Names of streams by id: rows never change.
+class StreamNames {
+public:
+    const std::string &of(int64 id, Snapshot snapshot) {
+        auto found = names_.find(id);
+        if (found != names_.end())
+            return found->second;
+        const Catalog &c = catalog();
+        pg::IndexReader reader(c.stream, c.stream_pkey, snapshot);
+        reader.key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(id));
+        bool is_null;
+        std::string name = reader.next() ? pg::to_string(reader.column(2, &is_null)) : std::string();
+        return names_.emplace(id, std::move(name)).first->second;
+    }
+
+private:
+    std::unordered_map<int64, std::string> names_;
+};
+
+// Runs by id: the stream's name, and whether the caller sees it.
+class Runs {
+public:
+    struct Run {
+        std::string stream;
+        bool visible = false;
+    };
+    const Run &of(const pg::Uuid &id, Snapshot snapshot) {
+        std::string key(id.begin(), id.end());
+        auto found = runs_.find(key);
+        if (found != runs_.end())
+            return found->second;
+        const Catalog &c = catalog();
+        pg::IndexReader reader(c.execution, c.execution_pkey, snapshot);
+        reader.key(1, BTEqualStrategyNumber, F_UUID_EQ, pg::make_uuid(id));
+        Run run;
+        bool is_null;
+        if (reader.next()) {
+            run.stream = "workflow-" + pg::to_string(reader.column(2, &is_null)) + "/" + core::uuid_to_text(id);
+            run.visible = access::may_act_for(pg::to_string(reader.column(5, &is_null))) ||
+                          access::may_act_for(pg::to_string(reader.column(6, &is_null)));
+        }
+        return runs_.emplace(std::move(key), std::move(run)).first->second;
+    }
+
+private:
+    std::unordered_map<std::string, Run> runs_;
+};
+
+// One scan in position order.
+struct Source {
+    std::unique_ptr<pg::IndexReader> reader;
+    bool of_runs = false;
+    bool at_end = false;
+    int64 position = 0;
+
+    void advance(bool backwards) {
+        at_end = reader->next(backwards) == nullptr;
+        bool is_null;
+        if (!at_end)
+            position = DatumGetInt64(reader->column(1, &is_null));
+    }
+};
+
+class LogReader {
+public:
+    explicit LogReader(const LogQuery &query)
+        : query_(query), snapshot_(pg::call([]() noexcept { return GetActiveSnapshot(); })),
+          mark_(order::mark(snapshot_)) {
+        if (query.filter)
+            path_.emplace(*query.filter);
+        wants_runs_ = query.include_system || (query.categories && among(query.categories, workflow_category));
+        wants_users_ = !query.categories || query.categories->size() > 1 || !wants_runs_ ||
+                       (*query.categories)[0] != workflow_category;
+    }
+
+    void read(ReturnSetInfo *result) {
+        if (wants_users_) {
+            access::require(access::Level::reader, "read events");
+            open_user_sources();
+        }
+        if (wants_runs_ && among(query_.categories, workflow_category))
+            open(catalog().workflow_event, catalog().workflow_event_pkey, std::nullopt, true);
+        for (Source &source : sources_)
+            source.advance(query_.backwards);
+        pg::MemoryScope per_row("chronicle read_all");
+        for (int64 found = 0; found < query_.count;) {
+            Source *next = nearest();
+            if (!next)
+                return;
+            std::optional<EventRow> row = next->of_runs ? run_row(*next->reader) : user_row(*next->reader);
+            if (row && passes(*row)) {
+                put_event(result, *row);
+                found++;
+            }
+            next->advance(query_.backwards);
+            per_row.reset();
+            pg::check_interrupts();
+        }
+    }
+
+private:
+    // The kinds that pass; nothing when every kind does.
+    std::optional<std::vector<int32>> wanted_kinds() {
+        if (!query_.categories && !query_.types && !query_.type_regex)
+            return std::nullopt;
+        const Catalog &c = catalog();
+        pg::IndexReader reader(c.event_kind, c.event_kind_name, snapshot_);
+        std::vector<int32> kinds;
+        bool is_null;
+        while (reader.next()) {
+            std::string category = pg::to_string(reader.column(2, &is_null)),
+                        type = pg::to_string(reader.column(3, &is_null));
+            if (among(query_.categories, category) && among(query_.types, type) &&
+                (!query_.type_regex || matches(query_.type_regex->c_str(), type)))
+                kinds.push_back(DatumGetInt32(reader.column(1, &is_null)));
+        }
+        return kinds;
+    }
+
+    void open_user_sources() {
+        const Catalog &c = catalog();
+        std::optional<std::vector<int32>> kinds = wanted_kinds();
+        if (kinds && kinds->size() <= merge_limit) {
+            for (int32 kind : *kinds)
+                open(c.event, c.event_kind_position, kind, false);
+            return;
+        }
+        if (kinds)
+            kinds_.insert(kinds->begin(), kinds->end());
+        open(c.event, c.event_pkey, std::nullopt, false);
+    }
+
+    void open(Oid table, Oid index, std::optional<int32> kind, bool of_runs) {
+        Source source{std::make_unique<pg::IndexReader>(table, index, snapshot_), of_runs, false, 0};
+        int column = 1;
+        if (kind)
+            source.reader->key(column++, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(*kind));
+        if (query_.after && !query_.backwards)
+            source.reader->key(column, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(*query_.after));
+        if (query_.after && query_.backwards)
+            source.reader->key(column, BTLessStrategyNumber, F_INT8LT, Int64GetDatum(*query_.after));
+        source.reader->key(column, BTLessEqualStrategyNumber, F_INT8LE, Int64GetDatum(mark_));
+        sources_.push_back(std::move(source));
+    }
+
+    Source *nearest() {
+        Source *best = nullptr;
+        for (Source &source : sources_)
+            if (!source.at_end &&
+                (!best || (query_.backwards ? source.position > best->position : source.position < best->position)))
+                best = &source;
+        return best;
+    }
+
+    std::optional<EventRow> user_row(const pg::IndexReader &reader) {
+        bool is_null;
+        if (!kinds_.empty() && !kinds_.contains(DatumGetInt32(reader.column(6, &is_null))))
+            return std::nullopt;
+        return read_user_event(reader, names_.of(DatumGetInt64(reader.column(2, &is_null)), snapshot_));
+    }
+
+    std::optional<EventRow> run_row(const pg::IndexReader &reader) {
+        bool is_null;
+        const Runs::Run &run = runs_.of(pg::to_uuid(reader.column(2, &is_null)), snapshot_);
+        run_type_ = pg::to_string(reader.column(7, &is_null));
+        if (!run.visible || !among(query_.types, run_type_) ||
+            (query_.type_regex && !matches(query_.type_regex->c_str(), run_type_)))
+            return std::nullopt;
+        return EventRow{.position = DatumGetInt64(reader.column(1, &is_null)),
+                        .version = DatumGetInt64(reader.column(3, &is_null)),
+                        .stream = run.stream,
+                        .category = workflow_category,
+                        .type = run_type_,
+                        .data = reader.column(10, &is_null),
+                        .metadata = pg::make_jsonb("{}"),
+                        .event_id = reader.column(6, &is_null),
+                        .recorded_at = reader.column(4, &is_null),
+                        .actor = reader.column(8, &is_null),
+                        .type_version = 1};
+    }
+
+    bool passes(const EventRow &row) {
+        TimestampTz at = DatumGetTimestampTz(row.recorded_at);
+        if ((query_.since && at < *query_.since) || (query_.until && at > *query_.until))
+            return false;
+        if (query_.group_size > 0 && pg::lock_key(row.stream) % static_cast<uint64>(query_.group_size) !=
+                                         static_cast<uint64>(query_.group_member))
+            return false;
+        if (query_.stream_regex && !matches(query_.stream_regex->c_str(), row.stream))
+            return false;
+        return !path_ || path_->passes(event_object(row));
+    }
+
+    const LogQuery &query_;
+    Snapshot snapshot_;
+    int64 mark_;
+    bool wants_runs_, wants_users_;
+    std::optional<PathFilter> path_;
+    std::vector<Source> sources_;
+    std::unordered_set<int32> kinds_; // when the whole log is scanned for them
+    StreamNames names_;
+    Runs runs_;
+    std::string run_type_;
+};
+
+} // namespace
+
+void read_log(ReturnSetInfo *result, const LogQuery &query) {
+    check_regex(query.stream_regex, "stream_regex");
+    check_regex(query.type_regex, "type_regex");
+    LogReader(query).read(result);
+}
+
+} // namespace chronicle::store

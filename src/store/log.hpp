@@ -1,0 +1,24 @@
+// Reading the whole log in order: users' events and, for those who ask, the events of runs.
+#pragma once
+
+#include "store/event_row.hpp"
+
+namespace chronicle::store {
+
+/// What a reader of the log wants. Empty optionals do not filter.
+struct LogQuery {
+    std::optional<int64> after = {}; // backwards: below it
+    int64 count = 1000;
+    std::optional<std::vector<std::string>> categories = {}, types = {};
+    std::optional<std::string> stream_regex = {}, type_regex = {};
+    std::optional<TimestampTz> since = {}, until = {};
+    std::optional<Datum> filter = {}; // a jsonpath over the event object
+    bool backwards = false;
+    bool include_system = false;
+    int group_size = 0, group_member = 0; // consumer group by stream name; size 0: none
+};
+
+/// Puts the events that match, in order, up to the mark of the asking statement's snapshot.
+void read_log(ReturnSetInfo *result, const LogQuery &query);
+
+} // namespace chronicle::store
