@@ -28,6 +28,7 @@ public:
     const std::string &detail() const noexcept { return record_->detail; }
     const std::string &hint() const noexcept { return record_->hint; }
     const std::string &context() const noexcept { return record_->context; }
+    const std::string &constraint() const noexcept { return record_->constraint_name; }
     /// True for conditions that a repetition may cure: serialization failure, deadlock, lock not available.
     bool is_transient() const noexcept;
 

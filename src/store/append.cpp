@@ -68,6 +68,7 @@ void check_append(const Append &append) {
     check_not_reserved(append.stream);
     for (const NewEvent &event : append.events) {
         check_name(event.type, "event type");
+        check_type_not_reserved(event.type);
         check_size(event);
     }
     if (append.expected_version && *append.expected_version < -1)
@@ -279,6 +280,25 @@ private:
     Datum actor_;
 };
 
+// Two transactions that append the same id to different streams at once do not see each other: the later one finds it
+// in the unique index, after it has waited for the earlier one.
+void flush(EventWriter &writer, const std::vector<Append> &appends) {
+    try {
+        writer.flush();
+    } catch (const pg::Error &error) {
+        if (error.sqlstate() != ERRCODE_UNIQUE_VIOLATION || error.constraint() != "event_given_id")
+            throw;
+        core::json ids = core::json::array();
+        for (const Append &append : appends)
+            for (const NewEvent &event : append.events)
+                if (event.id)
+                    ids.push_back(pg::uuid_to_string(*event.id));
+        pg::raise(event_id_conflict, {.message = "an event id was stored in another stream at the same time",
+                                      .detail = core::json{{"event_ids", ids}}.dump(),
+                                      .hint = "A new event needs a new id."});
+    }
+}
+
 // --- the call ---
 
 void lock_streams(const std::vector<Append> &appends) {
@@ -297,6 +317,10 @@ struct Plan {
 } // namespace
 
 std::vector<Appended> append(const std::vector<Append> &appends) {
+    pg::call([]() noexcept {
+        PreventCommandIfReadOnly("append"); // direct inserts do not ask
+        PreventCommandIfParallelMode("append");
+    });
     check_call(appends);
     access::require(access::Level::writer, "append events");
     lock_streams(appends);
@@ -335,7 +359,7 @@ std::vector<Appended> append(const std::vector<Append> &appends) {
     for (size_t i = 0; i < appends.size(); i++)
         if (plans[i].write)
             writer.write(*plans[i].stream, plans[i].version + 1, prepared[i]);
-    writer.flush();
+    flush(writer, appends);
     return results;
 }
 

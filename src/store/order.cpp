@@ -337,7 +337,9 @@ DatabaseOrder *claim_entry(Oid sequence, int64 reserved) {
 
 void attach() {
     Oid sequence = catalog().position_seq;
-    if (mine && mine_sequence == sequence)
+    // The entry may serve another sequence meanwhile: of an extension that was made anew in a transaction that is
+    // undone.
+    if (mine && mine_sequence == sequence && mine->database == MyDatabaseId && mine->sequence == sequence)
         return;
     if (!callbacks_registered) {
         pg::call([]() noexcept {

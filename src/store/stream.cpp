@@ -35,20 +35,40 @@ std::unordered_map<std::string, int64> &committed_ids() {
 }
 
 // Streams that this transaction has locked: each is an entry of the server's lock table, which has a fixed size.
-// Zero again at the end of the transaction (on_transaction).
+// Counted by nest level, because a savepoint that is undone gives its locks back.
 int locked = 0;
-bool counting = false;
+std::vector<int> *locked_at = nullptr;
 
 void on_transaction(XactEvent event, void *) {
-    if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+    if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE) {
         locked = 0;
+        locked_at->clear();
+    }
+}
+
+void on_subtransaction(SubXactEvent event, SubTransactionId, SubTransactionId, void *) {
+    size_t level = static_cast<size_t>(GetCurrentTransactionNestLevel());
+    if (level >= locked_at->size() || (event != SUBXACT_EVENT_ABORT_SUB && event != SUBXACT_EVENT_COMMIT_SUB))
+        return;
+    int count = std::exchange((*locked_at)[level], 0);
+    if (event == SUBXACT_EVENT_ABORT_SUB)
+        locked -= count;
+    else
+        (*locked_at)[level - 1] += count;
 }
 
 void count_lock() {
-    if (!counting) {
-        pg::call([]() noexcept { RegisterXactCallback(on_transaction, nullptr); });
-        counting = true;
+    if (!locked_at) {
+        locked_at = new std::vector<int>();
+        pg::call([]() noexcept {
+            RegisterXactCallback(on_transaction, nullptr);
+            RegisterSubXactCallback(on_subtransaction, nullptr);
+        });
     }
+    size_t level = static_cast<size_t>(GetCurrentTransactionNestLevel());
+    if (level >= locked_at->size())
+        locked_at->resize(level + 1);
+    (*locked_at)[level]++;
     if (++locked > settings::max_streams_per_transaction)
         pg::raise(ERRCODE_PROGRAM_LIMIT_EXCEEDED,
                   {.message = "transaction appends to more than chronicle.max_streams_per_transaction streams",
@@ -73,6 +93,12 @@ void check_not_reserved(std::string_view stream) {
         pg::raise(ERRCODE_RESERVED_NAME,
                   {.message = "stream name \"" + std::string(stream) + "\" is reserved",
                    .hint = "Names that begin with \"$\" and the category \"workflow\" belong to chronicle itself."});
+}
+
+void check_type_not_reserved(std::string_view type) {
+    if (type.front() == '$')
+        pg::raise(ERRCODE_RESERVED_NAME, {.message = "event type \"" + std::string(type) + "\" is reserved",
+                                          .hint = "Names that begin with \"$\" belong to chronicle itself."});
 }
 
 void lock_streams_sorted(const std::vector<std::string_view> &streams) {

@@ -15,6 +15,7 @@ std::string_view category_of(std::string_view stream);
 void check_name(std::string_view name, const char *what);
 /// Refuses names that only chronicle itself writes (42939).
 void check_not_reserved(std::string_view stream);
+void check_type_not_reserved(std::string_view type);
 
 /// Takes the streams' locks until the end of the transaction, in the order of their keys: from here on their last
 /// numbers are ours to read and raise. 54000 over chronicle.max_streams_per_transaction.
