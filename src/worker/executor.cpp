@@ -81,7 +81,7 @@ void on_exit(int, Datum) {
         return;
     e.state = ExecutorState::free;
     e.last_generation = e.generation;
-    e.last_excused = e.excused;
+    e.last_excused = e.excused || ended_by_shutdown();
     e.pid = 0;
     e.process = -1;
     if (DatabaseSlot *d = find_database(e.database, false)) {

@@ -8,8 +8,27 @@ extern "C" {
 
 namespace chronicle::worker {
 
+namespace {
+
+volatile sig_atomic_t server_stops = 0;
+
+// The postmaster ends its workers when the server stops; whoever else sends SIGTERM means this process.
+void on_terminate(int signal, siginfo_t *sender, void *) {
+    if (sender->si_pid == PostmasterPid)
+        server_stops = 1;
+    die(signal);
+}
+
+} // namespace
+
+bool ended_by_shutdown() { return server_stops != 0; }
+
 void set_signal_handlers(void (*on_interrupt)(int)) {
-    pqsignal(SIGTERM, die);
+    struct sigaction terminate {};
+    sigemptyset(&terminate.sa_mask);
+    terminate.sa_flags = SA_SIGINFO | SA_RESTART;
+    terminate.sa_sigaction = on_terminate;
+    sigaction(SIGTERM, &terminate, nullptr);
     pqsignal(SIGHUP, SignalHandlerForConfigReload);
     pqsignal(SIGINT, on_interrupt ? on_interrupt : SIG_IGN);
     BackgroundWorkerUnblockSignals();

@@ -11,6 +11,8 @@ namespace chronicle::worker {
 
 /// Signal handlers (before signals are let in): SIGTERM ends the process, SIGHUP reloads, SIGINT is `on_interrupt`.
 void set_signal_handlers(void (*on_interrupt)(int));
+/// This process was told to end because the server stops.
+bool ended_by_shutdown();
 /// Re-reads the configuration after a SIGHUP; true when it did.
 bool reload_if_asked();
 /// Fills in what all our workers share.
