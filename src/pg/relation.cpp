@@ -111,7 +111,9 @@ TupleTableSlot *IndexReader::next(bool backwards) {
 }
 
 Datum IndexReader::column(int attribute, bool *is_null) const {
-    return call([&]() noexcept { return slot_getattr(slot_, attribute, is_null); });
+    return call([&]() noexcept {
+        return attribute > 0 ? slot_getattr(slot_, attribute, is_null) : slot_getsysattr(slot_, attribute, is_null);
+    });
 }
 
 } // namespace chronicle::pg

@@ -66,6 +66,7 @@ public:
     void key(int column, int strategy, Oid procedure, Datum value, Oid collation = InvalidOid);
     /// The next row, or nullptr. Slots stay valid until the next call.
     TupleTableSlot *next(bool backwards = false);
+    /// A column of the current row; system columns by their negative numbers.
     Datum column(int attribute, bool *is_null) const;
 
 private:
