@@ -65,6 +65,14 @@ CREATE TABLE chronicle_data.workflow_event (
 );
 SELECT pg_catalog.pg_extension_config_dump('chronicle_data.workflow_event', '');
 
+-- What was recorded stays (src/store/protect.cpp).
+CREATE FUNCTION chronicle_data.refuse_change() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'chronicle_refuse_change';
+CREATE TRIGGER refuse_change BEFORE UPDATE OR DELETE OR TRUNCATE ON chronicle_data.event
+    FOR EACH STATEMENT EXECUTE FUNCTION chronicle_data.refuse_change();
+CREATE TRIGGER refuse_change BEFORE UPDATE OR DELETE OR TRUNCATE ON chronicle_data.workflow_event
+    FOR EACH STATEMENT EXECUTE FUNCTION chronicle_data.refuse_change();
+
 CREATE TYPE chronicle.event AS (
     global_position bigint,
     stream text,

@@ -1,0 +1,11 @@
+-- Events are for ever, also for a superuser and the owner of the tables.
+SET search_path = public, chronicle;
+SELECT append_event('protect-1', 'A');
+UPDATE chronicle_data.event SET data = '{}';
+DELETE FROM chronicle_data.event;
+TRUNCATE chronicle_data.event;
+UPDATE chronicle_data.workflow_event SET type = 'x';
+DELETE FROM chronicle_data.workflow_event;
+TRUNCATE chronicle_data.workflow_event CASCADE;
+DO $$ BEGIN DELETE FROM chronicle_data.event; EXCEPTION WHEN insufficient_privilege THEN RAISE NOTICE '%', SQLSTATE; END $$;
+SELECT version, type FROM read_stream('protect-1');
