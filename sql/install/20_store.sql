@@ -11,8 +11,10 @@ CREATE TABLE chronicle_data.stream (
     stream_id bigint NOT NULL CONSTRAINT stream_pkey PRIMARY KEY,
     name text COLLATE "C" NOT NULL CONSTRAINT stream_name_key UNIQUE,
     category text COLLATE "C" NOT NULL,
-    created_at timestamptz NOT NULL
-);
+    created_at timestamptz NOT NULL,
+    hidden bigint NOT NULL DEFAULT 0,          -- versions up to it are deleted: no reader sees them
+    tombstoned boolean NOT NULL DEFAULT false  -- for ever: nothing is appended again
+) WITH (fillfactor = 90);
 SELECT pg_catalog.pg_extension_config_dump('chronicle_data.stream', '');
 
 -- A kind is a category and a type: one number in each event instead of two texts, and one index that serves readers of
@@ -172,3 +174,15 @@ CREATE FUNCTION chronicle.stream_version(stream text) RETURNS bigint
 COMMENT ON FUNCTION chronicle.stream_version(text) IS
 'The last number given in a stream, by the newest committed state; NULL: no such stream.
 Errors: 22004 NULL; 22023 bad name; 42501 no reader.';
+
+CREATE FUNCTION chronicle.delete_stream(stream text, expected_version bigint DEFAULT NULL) RETURNS bigint
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chronicle_delete_stream';
+COMMENT ON FUNCTION chronicle.delete_stream(text, bigint) IS
+'Hides what is in a stream from every reader and returns its last version (0: there was nothing); a later append goes on at the next. Read models see it as event $stream-deleted in stream $streams-<name>.
+expected_version: as append_event. Errors: CH001, CH002; 22004 NULL stream; 22023 bad name; 42939 reserved name; 42501 no writer.';
+
+CREATE FUNCTION chronicle.tombstone_stream(stream text, expected_version bigint DEFAULT NULL) RETURNS bigint
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chronicle_tombstone_stream';
+COMMENT ON FUNCTION chronicle.tombstone_stream(text, bigint) IS
+'Deletes a stream for ever: what is there is hidden, and every later append is CH002. Returns the last version (0: there was nothing). Read models see it as event $stream-tombstoned in stream $streams-<name>.
+expected_version: as append_event. Errors: CH001; CH002 tombstoned already; 22004 NULL stream; 22023 bad name; 42939 reserved name; 42501 no admin.';

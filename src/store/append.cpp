@@ -179,20 +179,37 @@ std::optional<Appended> find_retry(const Append &append, std::optional<int64> st
 
 // --- checking versions ---
 
+// What is known of a stream before the append.
+struct Plan {
+    std::optional<Stream> stream;
+    int64 version = 0; // the last one before
+    bool write = false;
+};
+
 // One check that failed.
 struct Refusal {
     std::string message;
     core::json detail;
 };
 
-std::optional<Refusal> check_version(const Append &append, int64 actual) {
+void check_not_tombstoned(const std::string &name, const std::optional<Stream> &stream) {
+    if (stream && stream->tombstoned)
+        pg::raise(stream_deleted, {.message = "stream \"" + name + "\" is tombstoned",
+                                   .detail = core::json{{"stream", name}}.dump(),
+                                   .hint = "It can never be written again; use another stream."});
+}
+
+// 0: nothing there (never written, or deleted). -1: something is. n: the last number given is n, deleted or not.
+std::optional<Refusal> check_version(const Append &append, const Plan &plan) {
     if (!append.expected_version)
         return std::nullopt;
-    int64 expected = *append.expected_version;
-    if (expected == -1 ? actual > 0 : actual == expected)
+    int64 expected = *append.expected_version, actual = plan.version;
+    bool empty = actual == 0 || (plan.stream && plan.stream->hidden >= actual);
+    if (expected == 0 ? empty : expected == -1 ? !empty : actual == expected)
         return std::nullopt;
     std::string wanted = expected == -1 ? "an existing stream" : "version " + std::to_string(expected);
-    return Refusal{"stream \"" + append.stream + "\" is at version " + std::to_string(actual) + ", expected " + wanted,
+    return Refusal{"stream \"" + append.stream + "\" is at version " + std::to_string(actual) +
+                       (empty && actual > 0 ? " and deleted" : "") + ", expected " + wanted,
                    core::json{{"stream", append.stream}, {"expected", expected}, {"actual", actual}}};
 }
 
@@ -308,21 +325,12 @@ void lock_streams(const std::vector<Append> &appends) {
     lock_streams_sorted(names);
 }
 
-struct Plan {
-    std::optional<int64> stream;
-    int64 version = 0; // the last one before
-    bool write = false;
-};
-
-} // namespace
-
-std::vector<Appended> append(const std::vector<Append> &appends) {
+// The input is checked, and the caller may do it.
+std::vector<Appended> append_checked(const std::vector<Append> &appends) {
     pg::call([]() noexcept {
         PreventCommandIfReadOnly("append"); // direct inserts do not ask
         PreventCommandIfParallelMode("append");
     });
-    check_call(appends);
-    access::require(access::Level::writer, "append events");
     lock_streams(appends);
 
     std::vector<Appended> results(appends.size());
@@ -330,15 +338,17 @@ std::vector<Appended> append(const std::vector<Append> &appends) {
     std::vector<Refusal> refusals;
     for (size_t i = 0; i < appends.size(); i++) {
         Plan &plan = plans[i];
-        plan.stream = find_stream(appends[i].stream);
-        if (std::optional<Appended> before = find_retry(appends[i], plan.stream)) {
+        plan.stream = find_stream(appends[i].stream, SnapshotSelf);
+        check_not_tombstoned(appends[i].stream, plan.stream);
+        std::optional<int64> id = plan.stream ? std::optional(plan.stream->id) : std::nullopt;
+        if (std::optional<Appended> before = find_retry(appends[i], id)) {
             results[i] = *before;
             continue;
         }
-        plan.version = plan.stream ? last_version(*plan.stream) : 0;
+        plan.version = id ? last_version(*id) : 0;
         plan.write = !appends[i].events.empty();
         results[i] = {plan.write ? plan.version + 1 : 0, plan.version + static_cast<int64>(appends[i].events.size())};
-        if (std::optional<Refusal> refusal = check_version(appends[i], plan.version))
+        if (std::optional<Refusal> refusal = check_version(appends[i], plan))
             refusals.push_back(std::move(*refusal));
     }
     if (!refusals.empty())
@@ -351,16 +361,43 @@ std::vector<Appended> append(const std::vector<Append> &appends) {
             continue;
         any = true;
         prepared[i] = prepare(appends[i]);
-        plans[i].stream = plans[i].stream ? plans[i].stream : find_or_make_stream(appends[i].stream);
+        if (!plans[i].stream)
+            plans[i].stream = make_stream(appends[i].stream);
     }
     if (!any)
         return results;
     EventWriter writer;
     for (size_t i = 0; i < appends.size(); i++)
         if (plans[i].write)
-            writer.write(*plans[i].stream, plans[i].version + 1, prepared[i]);
+            writer.write(plans[i].stream->id, plans[i].version + 1, prepared[i]);
     flush(writer, appends);
     return results;
+}
+
+// What happened to a stream as an event of its own, for read models.
+void append_system_event(const std::string &stream, const char *type, int64 version) {
+    Datum data = pg::make_jsonb(core::json{{"stream", stream}, {"version", version}}.dump());
+    append_checked({{"$streams-" + stream, std::nullopt, {{type, data, pg::make_jsonb("{}"), std::nullopt}}}});
+}
+
+} // namespace
+
+std::vector<Appended> append(const std::vector<Append> &appends) {
+    check_call(appends);
+    access::require(access::Level::writer, "append events");
+    return append_checked(appends);
+}
+
+int64 delete_stream(const std::string &stream, std::optional<int64> expected_version, bool tombstone) {
+    Append check{stream, expected_version, {}};
+    check_call({check});
+    int64 last = append_checked({check}).front().last; // the check holds: the lock is ours
+    std::optional<Stream> found = find_stream(stream, SnapshotSelf);
+    if (!tombstone && (!found || found->hidden >= last))
+        return last; // nothing to hide
+    hide_stream(found ? *found : make_stream(stream), last, tombstone);
+    append_system_event(stream, tombstone ? "$stream-tombstoned" : "$stream-deleted", last);
+    return last;
 }
 
 } // namespace chronicle::store

@@ -28,4 +28,7 @@ struct Appended {
 /// check that failed. Each stream may stand once in a call.
 std::vector<Appended> append(const std::vector<Append> &appends);
 
+/// Hides what is in a stream; with `tombstone` for ever. Returns its last version. The caller has checked the rights.
+int64 delete_stream(const std::string &stream, std::optional<int64> expected_version, bool tombstone);
+
 } // namespace chronicle::store

@@ -4,6 +4,7 @@
 
 #include "store/append.hpp"
 
+#include "access/access.hpp"
 #include "store/order.hpp"
 
 extern "C" {
@@ -223,6 +224,20 @@ CHRONICLE_FUNCTION(chronicle_append_streams) {
         pg::call([&]() noexcept { tuplestore_putvalues(result->setResult, result->setDesc, values, nulls); });
     }
     PG_RETURN_NULL();
+}
+
+CHRONICLE_FUNCTION(chronicle_delete_stream) {
+    pg::Arguments arguments(fcinfo);
+    std::string stream = arguments.required_text(0, "stream");
+    access::require(access::Level::writer, "delete streams");
+    PG_RETURN_INT64(delete_stream(stream, arguments.int8(1), false));
+}
+
+CHRONICLE_FUNCTION(chronicle_tombstone_stream) {
+    pg::Arguments arguments(fcinfo);
+    std::string stream = arguments.required_text(0, "stream");
+    access::require(access::Level::admin, "tombstone streams");
+    PG_RETURN_INT64(delete_stream(stream, arguments.int8(1), true));
 }
 
 CHRONICLE_FUNCTION(chronicle_last_position) {

@@ -85,23 +85,29 @@ private:
     bool predicate_;
 };
 
-// Names of streams by id: rows never change.
-class StreamNames {
+// Streams by id, as the snapshot sees them.
+class Streams {
 public:
-    const std::string &of(int64 id, Snapshot snapshot) {
-        auto found = names_.find(id);
-        if (found != names_.end())
+    struct Known {
+        std::string name;
+        int64 hidden = 0;
+    };
+    const Known &of(int64 id, Snapshot snapshot) {
+        auto found = known_.find(id);
+        if (found != known_.end())
             return found->second;
         const Catalog &c = catalog();
         pg::IndexReader reader(c.stream, c.stream_pkey, snapshot);
         reader.key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(id));
         bool is_null;
-        std::string name = reader.next() ? pg::to_string(reader.column(2, &is_null)) : std::string();
-        return names_.emplace(id, std::move(name)).first->second;
+        Known known;
+        if (reader.next())
+            known = {pg::to_string(reader.column(2, &is_null)), DatumGetInt64(reader.column(5, &is_null))};
+        return known_.emplace(id, std::move(known)).first->second;
     }
 
 private:
-    std::unordered_map<int64, std::string> names_;
+    std::unordered_map<int64, Known> known_;
 };
 
 // Runs by id: the stream's name, and whether the caller sees it.
@@ -186,6 +192,11 @@ public:
     }
 
 private:
+    // System categories only for those who name them, or ask for all.
+    bool wants_category(std::string_view category) const {
+        return category.front() != '$' || query_.include_system || query_.categories;
+    }
+
     // The kinds that pass; nothing when every kind does.
     std::optional<std::vector<int32>> wanted_kinds() {
         if (!query_.categories && !query_.types && !query_.type_regex)
@@ -243,7 +254,10 @@ private:
         bool is_null;
         if (!kinds_.empty() && !kinds_.contains(DatumGetInt32(reader.column(6, &is_null))))
             return std::nullopt;
-        return read_user_event(reader, names_.of(DatumGetInt64(reader.column(2, &is_null)), snapshot_));
+        const Streams::Known &stream = streams_.of(DatumGetInt64(reader.column(2, &is_null)), snapshot_);
+        if (DatumGetInt64(reader.column(3, &is_null)) <= stream.hidden || !wants_category(category_of(stream.name)))
+            return std::nullopt;
+        return read_user_event(reader, stream.name);
     }
 
     std::optional<EventRow> run_row(const pg::IndexReader &reader) {
@@ -285,7 +299,7 @@ private:
     std::optional<PathFilter> path_;
     std::vector<Source> sources_;
     std::unordered_set<int32> kinds_; // when the whole log is scanned for them
-    StreamNames names_;
+    Streams streams_;
     Runs runs_;
     std::string run_type_;
 };

@@ -27,13 +27,14 @@ struct Range {
 };
 
 void read_stream(ReturnSetInfo *result, const std::string &stream, const Range &range) {
-    std::optional<int64> id = find_stream(stream);
-    if (!id)
+    Snapshot snapshot = pg::call([]() noexcept { return GetActiveSnapshot(); });
+    std::optional<Stream> found = find_stream(stream, snapshot);
+    if (!found)
         return;
     const Catalog &c = catalog();
-    pg::IndexReader reader(c.event, c.event_stream_version_key,
-                           pg::call([]() noexcept { return GetActiveSnapshot(); }));
-    reader.key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(*id));
+    pg::IndexReader reader(c.event, c.event_stream_version_key, snapshot);
+    reader.key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(found->id));
+    reader.key(2, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(found->hidden));
     if (range.from)
         reader.key(2, range.backwards ? BTLessEqualStrategyNumber : BTGreaterEqualStrategyNumber,
                    range.backwards ? F_INT8LE : F_INT8GE, Int64GetDatum(*range.from));
@@ -210,8 +211,8 @@ CHRONICLE_FUNCTION(chronicle_stream_version) {
     std::string stream = pg::Arguments(fcinfo).required_text(0, "stream");
     check_name(stream, "stream name");
     access::require(access::Level::reader, "read events");
-    std::optional<int64> id = find_stream(stream);
-    int64 version = id ? last_version(*id) : 0;
+    std::optional<Stream> found = find_stream(stream, SnapshotSelf);
+    int64 version = found ? last_version(found->id) : 0;
     if (version == 0)
         PG_RETURN_NULL();
     PG_RETURN_INT64(version);

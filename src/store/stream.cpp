@@ -1,5 +1,6 @@
 #include "store/stream.hpp"
 
+#include "access/access.hpp"
 #include "pg/datum.hpp"
 #include "pg/lock.hpp"
 #include "pg/relation.hpp"
@@ -17,22 +18,6 @@ extern "C" {
 namespace chronicle::store {
 
 namespace {
-
-// Ids of streams whose row is committed; streams are never removed, so an entry is true as long as the table lives.
-constexpr size_t cache_limit = 20000;
-std::unordered_map<std::string, int64> *cache = nullptr;
-uint64 cache_generation = 0;
-
-std::unordered_map<std::string, int64> &committed_ids() {
-    uint64 generation = catalog().generation;
-    if (!cache)
-        cache = new std::unordered_map<std::string, int64>();
-    if (cache_generation != generation || cache->size() >= cache_limit) {
-        cache->clear();
-        cache_generation = generation;
-    }
-    return *cache;
-}
 
 // Streams that this transaction has locked: each is an entry of the server's lock table, which has a fixed size.
 // Counted by nest level, because a savepoint that is undone gives its locks back.
@@ -112,35 +97,38 @@ void lock_streams_sorted(const std::vector<std::string_view> &streams) {
     }
 }
 
-std::optional<int64> find_stream(std::string_view stream) {
-    auto &known = committed_ids();
-    std::string name(stream);
-    if (auto found = known.find(name); found != known.end())
-        return found->second;
+std::optional<Stream> find_stream(std::string_view stream, Snapshot snapshot) {
     const Catalog &c = catalog();
-    pg::IndexReader reader(c.stream, c.stream_name_key, SnapshotSelf);
+    pg::IndexReader reader(c.stream, c.stream_name_key, snapshot);
     reader.key(1, BTEqualStrategyNumber, F_TEXTEQ, pg::make_text(stream), C_COLLATION_OID);
     if (!reader.next())
         return std::nullopt;
     bool is_null;
-    int64 id = DatumGetInt64(reader.column(1, &is_null));
-    // A row of our own open transaction may still be undone: not for the cache.
-    TransactionId writer = DatumGetTransactionId(reader.column(MinTransactionIdAttributeNumber, &is_null));
-    if (!TransactionIdIsCurrentTransactionId(writer))
-        known.emplace(std::move(name), id);
-    return id;
+    return Stream{DatumGetInt64(reader.column(1, &is_null)), DatumGetInt64(reader.column(5, &is_null)),
+                  DatumGetBool(reader.column(6, &is_null))};
 }
 
-int64 find_or_make_stream(std::string_view stream) {
-    if (std::optional<int64> found = find_stream(stream))
-        return *found;
+Stream make_stream(std::string_view stream) {
     const Catalog &c = catalog();
     int64 id = pg::call([&]() noexcept { return nextval_internal(c.stream_id_seq, false); });
-    Datum values[] = {Int64GetDatum(id), pg::make_text(stream), pg::make_text(category_of(stream)),
-                      TimestampTzGetDatum(GetCurrentTimestamp())};
-    const bool nulls[] = {false, false, false, false};
+    Datum values[] = {Int64GetDatum(id),
+                      pg::make_text(stream),
+                      pg::make_text(category_of(stream)),
+                      TimestampTzGetDatum(GetCurrentTimestamp()),
+                      Int64GetDatum(0),
+                      BoolGetDatum(false)};
+    const bool nulls[std::size(values)] = {};
     pg::TableWriter(c.stream).insert(values, nulls);
-    return id;
+    return {id, 0, false};
+}
+
+void hide_stream(const Stream &stream, int64 hidden, bool tombstone) {
+    static constexpr Oid types[] = {INT8OID, INT8OID, BOOLOID};
+    static pg::Statement update{
+        "UPDATE chronicle_data.stream SET hidden = $2, tombstoned = tombstoned OR $3 WHERE stream_id = $1", types};
+    access::EngineScope engine;
+    pg::Values values;
+    update.run(values.int8(stream.id).int8(hidden).boolean(tombstone));
 }
 
 int64 last_version(int64 stream_id) {

@@ -3,6 +3,10 @@
 
 #include "pg/guard.hpp"
 
+extern "C" {
+#include "utils/snapshot.h"
+}
+
 namespace chronicle::store {
 
 inline constexpr size_t max_name_bytes = 1024;
@@ -21,10 +25,19 @@ void check_type_not_reserved(std::string_view type);
 /// numbers are ours to read and raise. 54000 over chronicle.max_streams_per_transaction.
 void lock_streams_sorted(const std::vector<std::string_view> &streams);
 
-/// The id of a stream, by the newest committed state; nothing when it was never written.
-std::optional<int64> find_stream(std::string_view stream);
-/// The same, and makes the stream when it is not there. The caller holds its lock.
-int64 find_or_make_stream(std::string_view stream);
+struct Stream {
+    int64 id = 0;
+    int64 hidden = 0; // versions up to it are deleted
+    bool tombstoned = false;
+};
+
+/// A stream as the snapshot sees it (SnapshotSelf: the newest committed state and our own changes); nothing when it was
+/// never written.
+std::optional<Stream> find_stream(std::string_view stream, Snapshot snapshot);
+/// Makes a stream that is not there. The caller holds its lock.
+Stream make_stream(std::string_view stream);
+/// Hides its versions up to `hidden`, for ever when `tombstone`. The caller holds its lock.
+void hide_stream(const Stream &stream, int64 hidden, bool tombstone);
 
 /// The last number given in a stream (0: none), by the newest committed state and our own changes.
 int64 last_version(int64 stream_id);
