@@ -1,0 +1,1 @@
+SELECT chronicle.append_event('account-1', 'deposited', :data);
