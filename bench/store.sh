@@ -74,10 +74,11 @@ store_write_chunks() {
 
 # Chunks per second of so many clients, which all copy the same number.
 store_copy() {
-    local clients=$1 chunks=$((seconds * 120 / $1)) client began ended jobs=() files
+    local clients=$1 chunks=$((seconds * 120 / $1)) client chunk began ended jobs=() files
     began=$EPOCHREALTIME
     for ((client = 1; client <= clients; client++)); do
-        mapfile -t files < <(yes "--file=$home/chunk-$client.sql" | head -n "$chunks")
+        files=()
+        for ((chunk = 1; chunk <= chunks; chunk++)); do files+=(-f "$home/chunk-$client.sql"); done
         bench_psql -d store "${files[@]}" &
         jobs+=($!)
     done
