@@ -157,6 +157,8 @@ std::vector<std::string> encode_rows(const Rows &rows) {
         }
         if (chunk.size() >= chunk_bytes)
             chunks.push_back(std::exchange(chunk, {}));
+        // The slot frees a row that was read from a file; that lies in per_row.
+        pg::call([&]() noexcept { ExecClearTuple(slot); });
         per_row.reset();
         pg::check_interrupts();
     }
