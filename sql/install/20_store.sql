@@ -67,6 +67,9 @@ CREATE TABLE chronicle_data.workflow_event (
 );
 SELECT pg_catalog.pg_extension_config_dump('chronicle_data.workflow_event', '');
 
+-- The mark as the scheduler last noted it, for standbys (src/store/floor.cpp). Not dumped: it speaks of this server.
+CREATE TABLE chronicle_data.log_floor (floor bigint NOT NULL) WITH (fillfactor = 10);
+
 -- What was recorded stays (src/store/protect.cpp).
 CREATE FUNCTION chronicle_data.refuse_change() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'chronicle_refuse_change';

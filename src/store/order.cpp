@@ -36,6 +36,7 @@
 #include "pg/relation.hpp"
 #include "settings.hpp"
 #include "store/catalog.hpp"
+#include "store/floor.hpp"
 
 extern "C" {
 #include "access/htup_details.h"
@@ -447,6 +448,8 @@ Allocation allocate(int count) {
 bool transaction_has_appended() { return held_count > 0; }
 
 int64 mark(Snapshot snapshot) {
+    if (RecoveryInProgress())
+        return standby_mark(snapshot);
     attach();
     return pg::call([&]() noexcept {
         if (mine->next == mine->reserved)

@@ -12,6 +12,7 @@
 #include "pg/xact.hpp"
 #include "settings.hpp"
 #include "store/catalog.hpp"
+#include "store/floor.hpp"
 #include "worker/process.hpp"
 #include "worker/registry.hpp"
 
@@ -306,6 +307,7 @@ long look() {
     if (take_check_leases())
         flow::reclaim();
     pg::start_transaction();
+    store::note_floor();
     TimestampTz due = flow::promote_due();
     std::vector<flow::Demand> demands = flow::demand();
     pg::commit_transaction();

@@ -83,7 +83,7 @@ void put(ReturnSetInfo *result, const Line &line) {
 bool sees_all() {
     if (access::level_of(GetUserId()) == access::Level::admin)
         return true;
-    return pg::call([]() noexcept { return is_member_of_role(GetUserId(), ROLE_PG_MONITOR); });
+    return pg::call([]() noexcept { return has_privs_of_role(GetUserId(), ROLE_PG_MONITOR); });
 }
 
 } // namespace
@@ -93,7 +93,7 @@ CHRONICLE_FUNCTION(chronicle_workers) {
     bool all = sees_all();
     for (const Line &line : copy_registry())
         if (all ||
-            (OidIsValid(line.owner) && pg::call([&]() noexcept { return is_member_of_role(GetUserId(), line.owner); })))
+            (OidIsValid(line.owner) && pg::call([&]() noexcept { return has_privs_of_role(GetUserId(), line.owner); })))
             put(reinterpret_cast<ReturnSetInfo *>(fcinfo->resultinfo), line);
     PG_RETURN_NULL();
 }

@@ -1,0 +1,19 @@
+// Order on a standby, which has no registry of open transactions: what the log itself says of its order.
+#pragma once
+
+#include "pg/guard.hpp"
+
+extern "C" {
+#include "utils/snapshot.h"
+}
+
+namespace chronicle::store {
+
+/// The mark of a snapshot on a standby: the greatest floor that it sees.
+int64 standby_mark(Snapshot snapshot);
+
+/// In a transaction of the scheduler: notes the present mark as a floor, so that a standby reaches the end of a log
+/// that has fallen idle. Writes nothing when there is nothing new.
+void note_floor();
+
+} // namespace chronicle::store
