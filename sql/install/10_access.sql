@@ -9,7 +9,7 @@ SELECT pg_catalog.pg_extension_config_dump('chronicle_data.access_level', '');
 CREATE FUNCTION chronicle.grant_access(role regrole, level text) RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chronicle_grant_access';
 COMMENT ON FUNCTION chronicle.grant_access(regrole, text) IS
-'Gives a role a level in this database: reader, writer, operator or admin (cumulative; a role has one level, the newest).
+'Gives a role a level in this database: reader, writer, operator or admin (cumulative; a role has one level, the highest that it was given).
 role: an existing role. level: at most the caller''s own. Superusers and the extension''s owner are admins.
 Errors: 22004 NULL argument; 22023 unknown level; 42501 the caller is no admin.';
 

@@ -63,7 +63,7 @@ Level stored_level(Oid role) {
     pg::Rows rows = all.run();
     for (uint64 i = 0; i < rows.count; i++) {
         Oid granted = role_oid(rows[i].text(1));
-        if (OidIsValid(granted) && pg::call([&]() noexcept { return is_member_of_role(role, granted); }))
+        if (OidIsValid(granted) && pg::call([&]() noexcept { return has_privs_of_role(role, granted); }))
             best = std::max(best, parse_level(rows[i].text(2)));
     }
     return best;
@@ -71,6 +71,12 @@ Level stored_level(Oid role) {
 
 std::string role_name(Oid role) {
     return std::string(pg::call([&]() noexcept { return GetUserNameFromId(role, false); }));
+}
+
+// As regrole reads it, in quotes.
+std::string role_literal(Oid role) {
+    return std::string(
+        pg::call([&]() noexcept { return quote_literal_cstr(quote_identifier(GetUserNameFromId(role, false))); }));
 }
 
 void change_level(FunctionCallInfo fcinfo, bool grant) {
@@ -123,7 +129,7 @@ Level level_of(Oid role) {
     if (!OidIsValid(table_oid) || cached.catalog_generation != catalog.generation)
         table_oid = pg::call(
             []() noexcept { return get_relname_relid("access_level", get_namespace_oid("chronicle_data", false)); });
-    bool owns = pg::call([&]() noexcept { return superuser_arg(role) || is_member_of_role(role, catalog.owner); });
+    bool owns = pg::call([&]() noexcept { return superuser_arg(role) || has_privs_of_role(role, catalog.owner); });
     uint64 generation = catalog.generation;
     Level level = owns ? Level::admin : stored_level(role);
     cached = {role, generation, level, true};
@@ -134,15 +140,15 @@ void require(Level level, const char *doing) {
     if (level_of(GetUserId()) < level)
         pg::raise(ERRCODE_INSUFFICIENT_PRIVILEGE,
                   {.message = std::string("permission denied to ") + doing,
-                   .hint = std::string("An admin can run: SELECT chronicle.grant_access('") + role_name(GetUserId()) +
-                           "', '" + level_names[static_cast<int>(level)] + "')."});
+                   .hint = "An admin can run: SELECT chronicle.grant_access(" + role_literal(GetUserId()) + ", '" +
+                           level_names[static_cast<int>(level)] + "')."});
 }
 
 bool may_act_for(const std::string &owner) {
     if (level_of(GetUserId()) == Level::admin)
         return true;
     Oid role = role_oid(owner);
-    return OidIsValid(role) && pg::call([&]() noexcept { return is_member_of_role(GetUserId(), role); });
+    return OidIsValid(role) && pg::call([&]() noexcept { return has_privs_of_role(GetUserId(), role); });
 }
 
 CHRONICLE_FUNCTION(chronicle_grant_access) {

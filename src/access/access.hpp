@@ -9,11 +9,11 @@ namespace chronicle::access {
 /// Cumulative: each has what the ones before it have.
 enum class Level { none, reader, writer, operator_, admin };
 
-/// The level of a role in this database: the highest row of any role that it is a member of.
+/// The level of a role in this database: the highest row of any role whose privileges it has.
 Level level_of(Oid role);
 /// 42501 unless the current user has the level; `doing` ends the sentence "permission denied to …".
 void require(Level level, const char *doing);
-/// True when the current user may act for this owner: a member of the role, or an admin.
+/// True when the current user may act for this owner: it has the role's privileges, or is an admin.
 bool may_act_for(const std::string &owner);
 
 /// The engine's own statements: as the extension's owner, with a search_path that nobody else can fill, connected to
