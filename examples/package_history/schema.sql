@@ -46,19 +46,23 @@ SELECT l.number,
                      WHEN 'purge' THEN 'PackagePurged'
                      WHEN 'disappear' THEN 'PackageDisappeared'
                      WHEN 'status' THEN 'PackageStatusChanged' END AS type,
-       jsonb_build_object('at', replace(p.at, ' ', 'T')) ||
+       jsonb_build_object('at', p.at) ||
        CASE WHEN p.action = 'status' THEN jsonb_build_object('status', p.state, 'version', p.version)
             WHEN p.action IN ('configure', 'trigproc') THEN jsonb_build_object('version', p.version)
             ELSE jsonb_build_object('from', p.version, 'to', p.other_version) END AS data,
        jsonb_build_object('file', l.file, 'line', l.file_line) AS metadata,
        md5(l.line || ' ' || row_number() OVER (PARTITION BY l.line ORDER BY l.number))::uuid AS event_id
   FROM package_history.log_line AS l
- CROSS JOIN LATERAL regexp_match(l.line, '^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (?:'
-            '(install|upgrade|configure|trigproc|remove|purge|disappear) (\S+) (\S+) (\S+)|'
-            '(status) (\S+) (\S+) (\S+))$') AS m
- CROSS JOIN LATERAL (SELECT m[1] AS at, COALESCE(m[2], m[6]) AS action, m[7] AS state, COALESCE(m[3], m[8]) AS package,
-                            NULLIF(COALESCE(m[4], m[9]), '<none>') AS version, NULLIF(m[5], '<none>') AS other_version) AS p
- WHERE m IS NOT NULL;
+ CROSS JOIN LATERAL string_to_array(l.line, ' ') AS w
+ CROSS JOIN LATERAL (
+    SELECT w[1] || 'T' || w[2] AS at, w[3] AS action,
+           CASE WHEN w[3] = 'status' THEN w[4] END AS state,
+           CASE WHEN w[3] = 'status' THEN w[5] ELSE w[4] END AS package,
+           NULLIF(CASE WHEN w[3] = 'status' THEN w[6] ELSE w[5] END, '<none>') AS version,
+           NULLIF(CASE WHEN w[3] <> 'status' THEN w[6] END, '<none>') AS other_version) AS p
+ WHERE cardinality(w) = 6
+   AND w[3] IN ('install', 'upgrade', 'configure', 'trigproc', 'remove', 'purge', 'disappear', 'status')
+   AND l.line ~ '^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ';
 
 -- Appends what log_line holds. Commits every few hundred lines: an import that breaks off goes on where it was.
 CREATE OR REPLACE PROCEDURE package_history.import_log()
