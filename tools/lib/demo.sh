@@ -50,10 +50,11 @@ demo_import() {
     lines=$(demo_value "SELECT count(*) FROM package_history.log_line")
     changes=$(demo_value "SELECT count(*) FROM package_history.log_change")
     if [ "$lines" -eq 0 ]; then
-        say "there is no line in $demo_log_directory/dpkg.log*: this machine keeps no log, or it was emptied." \
-            "The demo goes on without one; what dpkg knows will all differ."
+        say "$demo_log_directory/dpkg.log* has no line: this machine keeps no such log, or it was emptied."
+        say "The demo goes on with the $before events imported before; packages without events will differ from dpkg."
     fi
-    step -h "read $CHRONICLE_HOME/server.log" "appending its lines as events" demo_psql -c "CALL package_history.import_log()"
+    step -h "read $CHRONICLE_HOME/server.log" "appending its lines as events" \
+        demo_psql -c "CALL package_history.import_log()"
     printf '    %s lines, of which %s change a package: %s new events, %s before\n' "$lines" "$changes" \
         "$(($(demo_count_events) - before))" "$before"
 }
