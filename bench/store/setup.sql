@@ -3,7 +3,7 @@
 -- What chronicle works out per event (time, id, kind, actor) is a default here, the cheapest there is.
 CREATE EXTENSION chronicle;
 CREATE SCHEMA bench;
-CREATE SEQUENCE bench.version_seq START WITH 1000000 CACHE 1000;
+CREATE SEQUENCE bench.version_seq START WITH 1000000000000000 CACHE 1000;
 CREATE SEQUENCE bench.position_seq;
 
 CREATE TABLE bench.plain (
