@@ -39,7 +39,7 @@ int my_slot = -1;
 uint64 my_generation = 0;
 bool as_owner = true;
 bool job_active = false;
-TimeoutId deadline_timeout = MAX_TIMEOUTS;
+TimeoutId deadline_timeout = MAX_TIMEOUTS, insist_timeout = MAX_TIMEOUTS;
 volatile sig_atomic_t deadline_count = 0; // how often the running statement was asked to stop
 volatile sig_atomic_t deadline_passed = 0;
 volatile sig_atomic_t cancel_seen = 0;
@@ -60,16 +60,21 @@ void on_deadline() {
     interrupt_statement();
 }
 
-// Somebody wants the current job interrupted. A signal that comes late finds another job number, and does nothing.
+// Somebody wants the current job interrupted. What comes late finds another job number, and does nothing. Asked again
+// every second while the job's statement runs: it may swallow a cancel.
+void interrupt_if_asked() {
+    if (my_slot < 0 || !job_active)
+        return;
+    const ExecutorSlot &e = executor_slot(my_slot);
+    if (e.cancel_job == e.job) {
+        cancel_seen = 1;
+        interrupt_statement();
+    }
+}
+
 void on_interrupt(int) {
     int saved_errno = errno;
-    if (my_slot >= 0 && job_active) {
-        const ExecutorSlot &e = executor_slot(my_slot);
-        if (e.cancel_job == e.job) {
-            cancel_seen = 1;
-            interrupt_statement();
-        }
-    }
+    interrupt_if_asked();
     SetLatch(MyLatch);
     errno = saved_errno;
 }
@@ -184,6 +189,7 @@ void run(int slot) {
     connect(database, role, may_log_in);
     mark_connected();
     deadline_timeout = RegisterTimeout(USER_TIMEOUT, on_deadline);
+    insist_timeout = RegisterTimeout(USER_TIMEOUT, interrupt_if_asked);
     std::string owner = role_name(role);
     if (owner.empty())
         return;
@@ -222,15 +228,16 @@ bool Job::cancel_requested() { return cancel_seen != 0; }
 Deadline::Deadline(int ms) {
     deadline_count = 0;
     deadline_passed = 0;
-    if (ms > 0) {
-        TimestampTz at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ms);
-        enable_timeout_every(deadline_timeout, at, insist_ms);
-    }
+    TimestampTz now = GetCurrentTimestamp();
+    if (ms > 0)
+        enable_timeout_every(deadline_timeout, TimestampTzPlusMilliseconds(now, ms), insist_ms);
+    enable_timeout_every(insist_timeout, TimestampTzPlusMilliseconds(now, insist_ms), insist_ms);
 }
 
 // What was asked of the job must not hit what runs after it.
 Deadline::~Deadline() {
     disable_timeout(deadline_timeout, false);
+    disable_timeout(insist_timeout, false);
     if (deadline_count > 0 && deadline_count <= insist_limit)
         QueryCancelPending = false;
     deadline_count = 0;

@@ -20,8 +20,8 @@ public:
     static bool cancel_requested();
 };
 
-/// Interrupts the running statement after `ms` (57014); asked again every second, and after three times that it was
-/// swallowed the process ends (57P01). 0 takes the clock back.
+/// Around the code of one node: interrupts it after `ms` (57014; 0: never), or when its job is cancelled. It is asked
+/// again every second, and after three times that it was swallowed the process ends (57P01).
 class Deadline {
 public:
     explicit Deadline(int ms);
