@@ -9,6 +9,7 @@
 #include "pg/guard.hpp"
 
 extern "C" {
+#include "mb/pg_wchar.h"
 #include "storage/ipc.h"
 #include "storage/shmem.h"
 
@@ -54,5 +55,13 @@ extern "C" PGDLLEXPORT void _PG_init() {
         chronicle::worker::register_launcher();
 }
 
-// The install script calls it first: that this library is loaded is all it has to show.
-CHRONICLE_FUNCTION(chronicle_require_preload) { PG_RETURN_VOID(); }
+// The install script calls it first: it shows that this library was preloaded, and that the database can hold our texts
+// (names and JSON are UTF-8).
+CHRONICLE_FUNCTION(chronicle_require_preload) {
+    if (GetDatabaseEncoding() != PG_UTF8)
+        chronicle::pg::raise(ERRCODE_FEATURE_NOT_SUPPORTED,
+                             {.message = std::string("chronicle needs a database with encoding UTF8, this one has ") +
+                                         GetDatabaseEncodingName(),
+                              .hint = "Create one: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0."});
+    PG_RETURN_VOID();
+}

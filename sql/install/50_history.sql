@@ -55,6 +55,8 @@ COMMENT ON COLUMN chronicle.events.correlation_id IS 'metadata key correlation_i
 COMMENT ON COLUMN chronicle.events.causation_id IS 'metadata key causation_id or $causationId';
 COMMENT ON COLUMN chronicle.events.actor IS 'who appended it: the session user; of a run: the workflow''s owner';
 GRANT SELECT ON chronicle.events TO PUBLIC;
+CREATE TRIGGER refuse_change INSTEAD OF INSERT OR UPDATE OR DELETE ON chronicle.events
+    FOR EACH ROW EXECUTE FUNCTION chronicle_data.refuse_change();
 
 CREATE FUNCTION chronicle_data.event_of(e chronicle.events) RETURNS chronicle.event
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
