@@ -76,8 +76,8 @@ bool within_deadline(World &world, const std::function<bool()> &condition,
 }
 
 // Commits an event now and then and waits until every reader of everything is past it.
-int64_t run_probe(World &world, Writer &writer, const std::vector<std::unique_ptr<Reader>> &readers) {
-    int64_t probes = 0;
+void run_probe(World &world, Writer &writer, const std::vector<std::unique_ptr<Reader>> &readers,
+               std::atomic<int64_t> &probes) {
     for (; !world.stop && !world.ended(); probes++) {
         writer.append_to(probe_stream);
         int64_t position = writer.connection().run("SELECT last_position()").number(0, 0);
@@ -90,7 +90,6 @@ int64_t run_probe(World &world, Writer &writer, const std::vector<std::unique_pt
                                ", an event was committed at " + std::to_string(position);
                     });
     }
-    return probes;
 }
 
 // --- one run ---
@@ -121,18 +120,19 @@ public:
     void torture() {
         IdleTransactions idle(world_);
         idle_ = idle.count();
-        start();
+        guarded(world_, "start", [this] { start(); });
         auto end = Clock::now() + std::chrono::seconds(world_.options.seconds);
         while (Clock::now() < end && !world_.ended())
             std::this_thread::sleep_for(20ms);
         world_.stop = true;
         for (std::thread &thread : writer_threads_)
             thread.join();
-        drain();
+        guarded(world_, "the end", [this] { drain(); });
+        world_.drain = true;
         for (std::thread &thread : reader_threads_)
             thread.join();
         if (!world_.ended())
-            idle.finish();
+            guarded(world_, "the long idle reader", [&] { idle.finish(); });
     }
 
     void compare() {
@@ -178,33 +178,30 @@ private:
     void start() {
         for (auto &reader : readers_)
             reader_threads_.push_back(start_thread(world_, reader->who(), [&r = *reader] { r.follow(); }));
+        // A log that is there already comes first: writers wait for readers that are far behind.
+        while (world_.stored - slowest_reader() > 5000 && !world_.ended())
+            std::this_thread::sleep_for(2ms);
         for (size_t i = 1; i < writers_.size(); i++)
             writer_threads_.push_back(
                 start_thread(world_, "writer " + std::to_string(i), [&w = *writers_[i]] { w.run(); }));
         writer_threads_.push_back(
-            start_thread(world_, "probe", [this] { probes_ = run_probe(world_, *writers_[0], readers_); }));
+            start_thread(world_, "probe", [this] { run_probe(world_, *writers_[0], readers_, probes_); }));
         writer_threads_.push_back(
-            start_thread(world_, "snapshot reader", [this] { compared_ = run_snapshot_reader(world_); }));
+            start_thread(world_, "snapshot reader", [this] { run_snapshot_reader(world_, compared_); }));
     }
 
     // The writers have ended: everything is safe, and read, in time, though the idle transactions are open.
     void drain() {
-        try {
-            int64_t last = 0, safe = 0;
-            if (!world_.ended())
-                last = connection_
-                           .run("SELECT coalesce(max(global_position), 0) FROM events WHERE category LIKE 'torture%'")
-                           .number(0, 0);
-            within_deadline(
-                world_, [&] { return (safe = connection_.run("SELECT safe_position()").number(0, 0)) >= last; },
-                [&] {
-                    return "the safe position stays at " + std::to_string(safe) + ", the last event is at " +
-                           std::to_string(last) + ", and no writer is left";
-                });
-        } catch (const ConnectionLost &) {
-            world_.lost = true;
-        }
-        world_.drain = true;
+        if (world_.ended())
+            return;
+        std::string last_stored = "SELECT coalesce(max(global_position), 0) FROM events WHERE category LIKE 'torture%'";
+        int64_t last = connection_.run(last_stored).number(0, 0), safe = 0;
+        within_deadline(
+            world_, [&] { return (safe = connection_.run("SELECT safe_position()").number(0, 0)) >= last; },
+            [&] {
+                return "the safe position stays at " + std::to_string(safe) + ", the last event is at " +
+                       std::to_string(last) + ", and no writer is left";
+            });
     }
 
     void compare_reader(const Reader &reader, const std::vector<Seen> &stored) {
@@ -233,7 +230,7 @@ private:
     std::vector<std::unique_ptr<Reader>> readers_;
     std::vector<std::unique_ptr<Writer>> writers_; // the first one is the probe's
     std::vector<std::thread> reader_threads_, writer_threads_;
-    int64_t compared_ = 0, probes_ = 0;
+    std::atomic<int64_t> compared_{0}, probes_{0};
     size_t idle_ = 0;
 };
 

@@ -194,7 +194,10 @@ inline int check_retries(Connection &connection, Ledger &ledger, const std::vect
         Call call{Call::Form::event, {{event.stream, {event.key}, std::nullopt}}, true};
         send_call(connection, call);
         event.version = receive_answer(connection, call)[0].first;
-        if (auto before = versions.find(event.key); before != versions.end() && before->second != event.version)
+        auto before = versions.find(event.key);
+        if (before == versions.end())
+            event.transaction = 0; // it is stored only now, alone
+        else if (before->second != event.version)
             violations.add("after the crash a retry of " + describe_key(event.key) + " answered version " +
                            std::to_string(event.version) + ", stored is version " + std::to_string(before->second));
         ledger.doubtful.erase(event.key);

@@ -197,9 +197,8 @@ inline int64_t compare_with_snapshot(World &world, Connection &connection, int64
 }
 
 // Again and again, over the newest part of the log.
-inline int64_t run_snapshot_reader(World &world) {
+inline void run_snapshot_reader(World &world, std::atomic<int64_t> &compared) {
     Connection connection(world.options.conninfo);
-    int64_t compared = 0;
     while (!world.stop && !world.ended()) {
         connection.run("BEGIN ISOLATION LEVEL REPEATABLE READ");
         int64_t top = connection.run("SELECT coalesce(max(global_position), 0) FROM events").number(0, 0);
@@ -209,7 +208,6 @@ inline int64_t run_snapshot_reader(World &world) {
         compared += compare_with_snapshot(world, connection, after, "snapshot reader, later");
         connection.run("COMMIT");
     }
-    return compared;
 }
 
 } // namespace torture

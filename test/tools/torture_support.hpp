@@ -105,6 +105,9 @@ public:
         }
         if (PQstatus(conn_.get()) != CONNECTION_OK)
             throw ConnectionLost(PQerrorMessage(conn_.get()));
+        // The server says goodbye, or libpq noticed that it is gone.
+        if (error && (error->is("57P01") || error->is("57P02") || error->is("57P03") || error->is("")))
+            throw ConnectionLost(error->what());
         if (error)
             throw *error;
         if (!rows)
@@ -250,18 +253,21 @@ struct World {
     }
 };
 
+// Runs the body; what it throws is a violation, or the crash that the crash test wants.
+inline void guarded(World &world, const std::string &who, const std::function<void()> &body) {
+    try {
+        body();
+    } catch (const ConnectionLost &error) {
+        if (world.options.crash_log.empty())
+            world.violations.add(who + ": the connection was lost: " + error.what());
+        world.lost = true;
+    } catch (const std::exception &error) {
+        world.violations.add(who + ": " + error.what());
+    }
+}
+
 inline std::thread start_thread(World &world, const std::string &who, std::function<void()> body) {
-    return std::thread([&world, who, body = std::move(body)] {
-        try {
-            body();
-        } catch (const ConnectionLost &error) {
-            if (world.options.crash_log.empty())
-                world.violations.add(who + ": the connection was lost: " + error.what());
-            world.lost = true;
-        } catch (const std::exception &error) {
-            world.violations.add(who + ": " + error.what());
-        }
-    });
+    return std::thread([&world, who, body = std::move(body)] { guarded(world, who, body); });
 }
 
 } // namespace torture
