@@ -104,6 +104,8 @@ TupleTableSlot *IndexReader::next(bool backwards) {
             index_rescan(scan_, keys_, key_count_, nullptr, 0);
         }
         bool more = index_getnext_slot(scan_, backwards ? BackwardScanDirection : ForwardScanDirection, slot_);
+        if (more)
+            slot_getallattrs(slot_); // column() then needs no guard
         MemoryContextSwitchTo(caller);
         return more;
     });
@@ -111,9 +113,10 @@ TupleTableSlot *IndexReader::next(bool backwards) {
 }
 
 Datum IndexReader::column(int attribute, bool *is_null) const {
-    return call([&]() noexcept {
-        return attribute > 0 ? slot_getattr(slot_, attribute, is_null) : slot_getsysattr(slot_, attribute, is_null);
-    });
+    if (attribute < 1)
+        return call([&]() noexcept { return slot_getsysattr(slot_, attribute, is_null); });
+    *is_null = slot_->tts_isnull[attribute - 1];
+    return slot_->tts_values[attribute - 1];
 }
 
 } // namespace chronicle::pg

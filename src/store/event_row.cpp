@@ -17,6 +17,10 @@ namespace {
 constexpr int event_columns = 13;
 
 Datum metadata_key(Datum metadata, const char *key, const char *other_key, bool *is_null) {
+    if (pg::call([&]() noexcept { return JB_ROOT_COUNT(DatumGetJsonbP(metadata)) == 0; })) {
+        *is_null = true;
+        return Datum(0);
+    }
     std::optional<std::string> found = pg::jsonb_field(metadata, key);
     if (!found)
         found = pg::jsonb_field(metadata, other_key);

@@ -19,6 +19,8 @@ namespace chronicle::store {
 
 namespace {
 
+constexpr size_t seen_limit = 20000; // streams whose last version a process remembers
+
 // Streams that this transaction has locked: each is an entry of the server's lock table, which has a fixed size.
 // Counted by nest level, because a savepoint that is undone gives its locks back.
 int locked = 0;
@@ -131,14 +133,31 @@ void hide_stream(const Stream &stream, int64 hidden, bool tombstone) {
     update.run(values.int8(stream.id).int8(hidden).boolean(tombstone));
 }
 
-int64 last_version(int64 stream_id) {
+// The newest version of at least `bound`; 0: none.
+static int64 newest_version(int64 stream_id, int64 bound) {
     const Catalog &c = catalog();
     pg::IndexReader reader(c.event, c.event_stream_version_key, SnapshotSelf);
     reader.key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(stream_id));
-    if (!reader.next(true))
-        return 0;
+    reader.key(2, BTGreaterEqualStrategyNumber, F_INT8GE, Int64GetDatum(bound));
     bool is_null;
-    return DatumGetInt64(reader.column(3, &is_null));
+    return reader.next(true) ? DatumGetInt64(reader.column(3, &is_null)) : 0;
+}
+
+// The index looks at every entry of the stream on a page before it gives the last one, so the version that this process
+// saw last bounds the scan. A bound that was undone finds nothing, and the scan is repeated without it.
+int64 last_version(int64 stream_id) {
+    static std::unordered_map<int64, int64> *seen = nullptr;
+    static uint64 generation = 0;
+    if (!seen)
+        seen = new std::unordered_map<int64, int64>();
+    if (generation != catalog().generation || seen->size() >= seen_limit)
+        seen->clear();
+    generation = catalog().generation;
+    int64 &bound = (*seen)[stream_id];
+    int64 version = newest_version(stream_id, bound);
+    if (version == 0 && bound > 0)
+        version = newest_version(stream_id, 0);
+    return bound = version;
 }
 
 } // namespace chronicle::store
