@@ -21,6 +21,7 @@ REGRESS := $(filter-out $(TESTING_REGRESS),$(sort $(patsubst test/sql/%.sql,%,$(
 REGRESS_OPTS = --inputdir=test --outputdir=build/regress --load-extension=chronicle
 ISOLATION := $(sort $(patsubst test/specs/%.spec,%,$(wildcard test/specs/*.spec)))
 ISOLATION_OPTS = --inputdir=test --outputdir=build/isolation --load-extension=chronicle
+REGRESS_PREP = build # pg_regress makes only the last folder of a path
 
 PG_CXXFLAGS = -std=c++20 -O2 -Wall -Wextra -Wno-register -fvisibility=hidden -fvisibility-inlines-hidden \
 	-fno-math-errno -MMD -MP -isystem $(shell $(PG_CONFIG) --includedir-server) -Isrc \
@@ -56,11 +57,14 @@ TESTING_OBJS = $(TESTING_SOURCES:.cpp=.o) $(patsubst %.cpp,%.o,$(wildcard src/pg
 chronicle_testing.so: $(TESTING_OBJS)
 	$(CXX) $(CXXFLAGS) -shared -Wl,-Bsymbolic -o $@ $(TESTING_OBJS) $(LDFLAGS) -lstdc++
 
+build:
+	mkdir -p $@
+
 .PHONY: testing install-testing installcheck-testing demo bench
 testing: chronicle_testing.so
 install-testing: testing
 	$(INSTALL_SHLIB) chronicle_testing.so '$(DESTDIR)$(pkglibdir)/'
-installcheck-testing:
+installcheck-testing: | build
 	$(pg_regress_installcheck) --inputdir=test --outputdir=build/testing --load-extension=chronicle --dbname=contrib_regression $(TESTING_REGRESS)
 demo:
 	tools/demo
