@@ -15,6 +15,7 @@ struct Form {
     bool whole_streams = false; // of each stream all or nothing: versions have no holes
     std::function<bool(const Seen &)> wants;
     int members = 1; // of a consumer group: $3 is the member
+    bool checkpoint = false; // asks for the safe position first, and goes there when nothing is left below it
 };
 
 inline std::vector<Form> reader_forms() {
@@ -30,7 +31,7 @@ inline std::vector<Form> reader_forms() {
         // The look comes long after the statement's snapshot.
         {"read_all, late", select + "read_all((SELECT $1::bigint FROM pg_sleep(0.01)), $2::bigint)", "", true, true,
          all},
-        {"read_all in REPEATABLE READ", page, repeatable, true, true, all},
+        {"read_all in REPEATABLE READ", page, repeatable, true, true, all, 1, true},
         {"safe_position in one statement",
          select + "events WHERE global_position > $1::bigint AND global_position <= (SELECT safe_position()) AND "
                   "category LIKE 'torture%' ORDER BY global_position LIMIT $2::bigint",
@@ -41,12 +42,12 @@ inline std::vector<Form> reader_forms() {
         {"read_all by type", select + "read_all($1::bigint, $2::bigint, types => '{Rare,Type2}')", "", false, false,
          [](const Seen &e) { return type_of(e.key) == "Rare" || type_of(e.key) == "Type2"; }},
         {"read_category", select + "read_category('torture_b', $1::bigint, $2::bigint)", "", false, true,
-         category("torture_b")},
+         category("torture_b"), 1, true},
         {"consumer group of 3", select + "read_category('torture_a', $1::bigint, $2::bigint, 3, $3::int)", "", false,
          true, category("torture_a"), 3},
         {"consumer group of 4 in REPEATABLE READ",
          select + "read_category('torture_d', $1::bigint, $2::bigint, 4, $3::int)", repeatable, false, true,
-         category("torture_d"), 4},
+         category("torture_d"), 4, true},
         {"read_all by category and type, late",
          select + "read_all((SELECT $1::bigint FROM pg_sleep(0.005)), $2::bigint, categories => '{torture_a,torture_b}'"
                   ", types => '{Type1}')",
@@ -106,13 +107,16 @@ private:
 
     int read_page(Connection &connection, int member) {
         Cursor &cursor = cursors_[static_cast<size_t>(member)];
-        std::vector<Text> parameters{std::to_string(cursor.after), std::to_string(std::uniform_int_distribution<int>(
-                                                                       1, random_() % 8 == 0 ? 5 : 1000)(random_))};
+        int64_t safe = form.checkpoint ? connection.run("SELECT safe_position()").number(0, 0) : 0;
+        int limit = std::uniform_int_distribution<int>(1, random_() % 8 == 0 ? 5 : 1000)(random_);
+        std::vector<Text> parameters{std::to_string(cursor.after), std::to_string(limit)};
         if (form.members > 1)
             parameters.push_back(std::to_string(member));
         Rows rows = connection.run(form.sql, parameters);
         for (int row = 0; row < rows.count(); row++)
             take(rows, row, cursor, member);
+        if (rows.count() < limit)
+            cursor.after = std::max(cursor.after, safe);
         position_ = cursor.after;
         return rows.count();
     }
