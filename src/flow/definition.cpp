@@ -75,6 +75,12 @@ void check_conditions(core::Parsed &parsed) {
               {.message = "workflow uses " + what + ", which this version does not run yet"});
 }
 
+bool has_secret(const core::json &value) {
+    if (core::is_reference(value))
+        return value.contains("$secret");
+    return value.is_structured() && std::any_of(value.begin(), value.end(), has_secret);
+}
+
 // What the contract has and this version does not run is refused, not ignored.
 void refuse_what_is_not_built(const core::Definition &graph) {
     if (graph.timeout_ms && *graph.timeout_ms > 0)
@@ -88,6 +94,10 @@ void refuse_what_is_not_built(const core::Definition &graph) {
             not_built("\"compensate\" (node " + node.id + ")");
         if (node.join == core::Join::any)
             not_built("\"join\": \"any\" (node " + node.id + ")");
+        if (node.config.contains("materialize") && node.config["materialize"] != false)
+            not_built("\"materialize\" (node " + node.id + ")");
+        if (has_secret(node.config))
+            not_built("\"$secret\" (node " + node.id + ")");
     }
 }
 
@@ -115,7 +125,7 @@ Current find_current(const std::string &id) {
 }
 
 void insert_version(const std::string &id, int version, const std::string &document, const std::string &content,
-                    const std::string &search_path, const std::string &user) {
+                    const std::string &search_path, const std::string &user, const std::string &owner) {
     static constexpr Oid version_types[] = {TEXTOID, INT4OID, JSONBOID, JSONBOID, TEXTOID, TEXTOID};
     static pg::Statement insert{
         "INSERT INTO chronicle_data.workflow_version (definition_id, workflow_id, version, definition, content, "
@@ -128,7 +138,7 @@ void insert_version(const std::string &id, int version, const std::string &docum
     pg::Values of_version;
     insert.run(of_version.text(id).int4(version).jsonb(document).jsonb(content).text(search_path).text(user));
     pg::Values of_workflow;
-    upsert.run(of_workflow.text(id).int4(version).text(user));
+    upsert.run(of_workflow.text(id).int4(version).text(owner));
 }
 
 // The lock makes two creators of one id follow each other; the second sees the first one's version.
@@ -153,7 +163,7 @@ int store(const core::Definition &graph, const std::string &document) {
     std::string stored_form = pg::jsonb_to_string(pg::make_jsonb(content)); // as jsonb writes it: comparable
     if (current.exists && current.content == stored_form)
         return current.version;
-    insert_version(graph.id, current.version + 1, document, content, search_path,
+    insert_version(graph.id, current.version + 1, document, content, search_path, user,
                    current.exists ? current.owner : user);
     return current.version + 1;
 }
