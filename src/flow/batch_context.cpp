@@ -46,6 +46,16 @@ bool same_columns(TupleDesc a, TupleDesc b) {
     return true;
 }
 
+// The columns of a UNION ALL: where the modifiers differ (varchar(3), varchar(10)), the result has none.
+TupleDesc common_columns(const std::vector<const Rows *> &all) {
+    TupleDesc columns = pg::call([&]() noexcept { return CreateTupleDescCopy(all.front()->columns); });
+    for (int i = 0; i < columns->natts; i++)
+        for (const Rows *rows : all)
+            if (TupleDescAttr(rows->columns, i)->atttypmod != TupleDescAttr(columns, i)->atttypmod)
+                TupleDescAttr(columns, i)->atttypmod = -1;
+    return columns;
+}
+
 void append_rows(Rows &to, const Rows &from) {
     pg::call([&]() noexcept {
         TupleTableSlot *slot = MakeSingleTupleTableSlot(from.columns, &TTSOpsMinimalTuple);
@@ -134,7 +144,7 @@ const Rows *BatchNode::find_input() {
                       {.message = "the upstream nodes of \"" + node().id +
                                   "\" return different columns, so there is no one input",
                        .hint = "Refer to each upstream by its node id, or give them the same columns."});
-    union_ = make_rows(all.front()->columns);
+    union_ = make_rows(common_columns(all));
     for (const Rows *rows : all)
         append_rows(*union_, *rows);
     return &*union_;

@@ -213,7 +213,8 @@ void RowsDecoder::add(std::string_view chunk) {
 std::optional<std::string> rows_to_json(const Rows &rows, int64 limit) {
     pg::Spi spi;
     register_rows("output", rows);
-    std::string sql = "SELECT pg_catalog.jsonb_agg(pg_catalog.to_jsonb(r)) FROM (SELECT * FROM output";
+    // r.* and not r: a column may be called r.
+    std::string sql = "SELECT pg_catalog.jsonb_agg(pg_catalog.to_jsonb(r.*)) FROM (SELECT * FROM output";
     if (limit >= 0)
         sql += " LIMIT " + std::to_string(limit);
     pg::Rows result = pg::run_sql(sql + ") r");

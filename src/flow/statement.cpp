@@ -2,8 +2,9 @@
 //
 // The text is cut into tokens by PostgreSQL's own scanner, so what stands in strings, quoted names, comments or dollar
 // quotes is never touched. ':' directly before a name that is declared becomes $n; "IN (:name)" for an array becomes
-// "= ANY($n)". Types: booleans, integers and decimals are typed; strings, lists and nulls are left to the parser, as
-// PREPARE does. Values are bound as text through the parameter type's input function, never pasted.
+// "= ANY($n)", and "NOT IN (:name)" "<> ALL($n)". Types: booleans, integers and decimals are typed; strings, lists and
+// nulls are left to the parser, as PREPARE does. Values are bound as text through the parameter type's input function,
+// never pasted.
 #include "flow/statement.hpp"
 
 #include "compat/compat.hpp"
@@ -117,7 +118,10 @@ public:
 
     Prepared rewrite() {
         for (size_t i = 0; i < tokens_.size();) {
-            if (replaces_in(i)) {
+            if (tokens_[i].word == "not" && replaces_in(i + 1)) {
+                put("<> ALL(" + placeholder(name_of(i + 4)) + ")", tokens_[i].begin, tokens_[i + 5].begin + 1);
+                i += 6;
+            } else if (replaces_in(i)) {
                 put(" = ANY(" + placeholder(name_of(i + 3)) + ")", tokens_[i].begin, tokens_[i + 4].begin + 1);
                 i += 5;
             } else if (is_parameter(i)) {
@@ -278,8 +282,8 @@ StatementResult run_statement(const std::string &sql, const core::json &paramete
                   {.message = std::string("a node cannot run this statement: ") + SPI_result_code_string(code),
                    .hint = "Transaction control and COPY from the client are not possible in a node."});
     result.touched = static_cast<int64>(SPI_processed);
-    if (result.rows)
-        result.rows->count = result.touched;
+    if (result.rows) // SPI does not count the rows of EXPLAIN and the like
+        result.touched = result.rows->count = tuplestore_tuple_count(result.rows->store);
     return result;
 }
 
