@@ -16,7 +16,7 @@ my $program = "$ENV{CHRONICLE_TEST_TOOLS}/torture";
 my $ledger_directory = PostgreSQL::Test::Utils::tempdir();
 
 # Few writers and readers: the disk is the limit here, not the order.
-my @load = ('--writers', 6, '--readers', 11);
+my @load = ('--writers', 6, '--readers', 12);
 
 # Starts the program in the background: its handle and its output.
 sub start_torture {

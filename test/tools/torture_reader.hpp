@@ -16,6 +16,7 @@ struct Form {
     std::function<bool(const Seen &)> wants;
     int members = 1; // of a consumer group: $3 is the member
     bool checkpoint = false; // asks for the safe position first, and goes there when nothing is left below it
+    std::chrono::seconds lasting{0}; // of the transaction, in which thousands of others commit
 };
 
 inline std::vector<Form> reader_forms() {
@@ -53,6 +54,9 @@ inline std::vector<Form> reader_forms() {
                   ", types => '{Type1}')",
          "", false, false,
          [](const Seen &e) { return e.stream != probe_stream && e.stream % 4 < 2 && type_of(e.key) == "Type1"; }},
+        {"read_all in long transactions",
+         select + "read_all($1::bigint, $2::bigint, categories => '{torture_a,torture_b,torture_c,torture_d}')",
+         repeatable, false, true, [](const Seen &e) { return e.stream != probe_stream; }, 1, true, 4s},
         {"read_all by regex", select + "read_all($1::bigint, $2::bigint, stream_regex => '-[1-9]$')", "", false, true,
          [](const Seen &e) { return e.stream >= 1 && e.stream <= 9; }},
     };
@@ -70,14 +74,7 @@ public:
         Connection connection(world_.options.conninfo);
         while (!world_.ended()) {
             bool draining = world_.drain; // before the snapshot: what is not there then was read
-            if (!form.begin.empty())
-                connection.run(form.begin);
-            int64_t got = 0;
-            for (int pages = form.begin.empty() ? 1 : 3; pages > 0; pages--)
-                for (size_t member = 0; member < cursors_.size(); member++)
-                    got += read_page(connection, static_cast<int>(member));
-            if (!form.begin.empty())
-                connection.run("COMMIT");
+            int64_t got = form.begin.empty() ? read_pages(connection) : read_transaction(connection);
             if (got == 0 && draining)
                 return;
             if (got == 0)
@@ -104,6 +101,27 @@ private:
         int64_t after = 0;
         std::vector<Seen> seen;
     };
+
+    // One page of each member.
+    int64_t read_pages(Connection &connection) {
+        int64_t got = 0;
+        for (size_t member = 0; member < cursors_.size(); member++)
+            got += read_page(connection, static_cast<int>(member));
+        return got;
+    }
+
+    int64_t read_transaction(Connection &connection) {
+        auto end = Clock::now() + form.lasting;
+        connection.run(form.begin);
+        int64_t got = 0;
+        for (int pages = 0; pages < 3 || (Clock::now() < end && !world_.drain && !world_.ended()); pages++) {
+            got += read_pages(connection);
+            if (pages >= 3)
+                std::this_thread::sleep_for(20ms);
+        }
+        connection.run("COMMIT");
+        return got;
+    }
 
     int read_page(Connection &connection, int member) {
         Cursor &cursor = cursors_[static_cast<size_t>(member)];

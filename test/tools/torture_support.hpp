@@ -25,7 +25,7 @@ using namespace std::chrono_literals;
 
 struct Options {
     std::string conninfo = "dbname=postgres", other_conninfo, crash_log, verify;
-    int seconds = 15, writers = 8, readers = 11, streams = 40;
+    int seconds = 15, writers = 8, readers = 12, streams = 40;
     int deadline = 30; // seconds until something that does not come about is a violation
     uint64_t seed = std::random_device{}();
     bool allow_loss = false; // the server ran with synchronous_commit = off

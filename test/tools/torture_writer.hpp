@@ -338,7 +338,7 @@ private:
             undone_block();
             break;
         case 4:
-            connection_.run("SELECT pg_sleep($1::float8)", {std::to_string(below(20) / 1000.0)});
+            connection_.run("SELECT pg_sleep($1::float8)", {std::to_string(below(10) / 1000.0)});
             [[fallthrough]];
         default:
             (void)append_pending(any_call());
