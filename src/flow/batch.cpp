@@ -62,7 +62,8 @@ std::vector<int> Batch::live_sources(int node) const {
 }
 
 bool Batch::is_finished_ancestor(int candidate, int node) const {
-    if (state_.nodes[static_cast<size_t>(candidate)] != core::NodeState::completed)
+    core::NodeState state = state_.nodes[static_cast<size_t>(candidate)];
+    if (state != core::NodeState::completed && state != core::NodeState::failed) // failed: the run goes on all the same
         return false;
     std::vector<bool> seen(graph().nodes.size());
     std::vector<int> open{node};
@@ -119,15 +120,30 @@ const Rows *Batch::rows_of(int node) {
     return found->second ? &*found->second : nullptr;
 }
 
+// The output as references read it: all rows; of a failed node, why it failed.
+std::string Batch::output_json(int node) {
+    if (const Rows *rows = rows_of(node))
+        return whole_json(*rows);
+    for (const Member &member : members_)
+        if (member.result.index == node)
+            return member.result.output.value_or("null");
+    static constexpr Oid types[] = {UUIDOID, INT4OID};
+    static pg::Statement find{
+        "SELECT output FROM chronicle_data.node_result WHERE execution_id = $1 AND node_index = $2", types};
+    access::EngineScope engine;
+    pg::Values values;
+    pg::Rows found = find.run(values.uuid(execution_.id).int4(node));
+    return found.empty() || found[0].null(1) ? "null" : found[0].jsonb(1);
+}
+
 std::string Batch::context_json(int node) {
     core::json context{{"input", execution_.input}, {"execution_id", core::uuid_to_text(execution_.id)}};
     std::string nodes;
     for (int i = 0; i < static_cast<int>(graph().nodes.size()); i++) {
         if (!is_finished_ancestor(i, node))
             continue;
-        const Rows *rows = rows_of(i);
         nodes += (nodes.empty() ? "" : ", ") + core::json(graph().nodes[static_cast<size_t>(i)].id).dump() + ": " +
-                 (rows ? whole_json(*rows) : std::string("null"));
+                 output_json(i);
     }
     std::string text = core::write_json(context);
     text.pop_back();

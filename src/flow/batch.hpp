@@ -44,6 +44,7 @@ public:
 private:
     void run_member(int node, int attempt, int deadline_ms);
     NodeOutput execute(int node);
+    std::string output_json(int node);
     void store_output(int node, Member &member);
     std::vector<int> decide_edges(int node, Member &member);
     void settle(Member &member, TimestampTz started, int attempt, const std::optional<pg::Error> &error);
