@@ -24,7 +24,7 @@ tap_stop_servers() {
     local file pid
     { as_postgres find "$scratch/tap" -name postmaster.pid 2>/dev/null || true; } | while read -r file; do
         pid=$(as_postgres head -n 1 "$file" 2>/dev/null) || continue
-        as_postgres kill -QUIT "$pid" 2>/dev/null || true
+        kill -QUIT "$pid" 2>/dev/null || true # the shell's own: /bin/kill is not everywhere
     done
 }
 
