@@ -230,6 +230,8 @@ void Batch::run_member(int node, int attempt, int deadline_ms) {
             store_output(node, member);
             member.result.live_edges = decide_edges(node, member);
             clean_session();
+            if (worker::Deadline::passed()) // and the node's SQL swallowed it: not the result that it would have had
+                pg::raise(ERRCODE_QUERY_CANCELED, {.message = "the node was asked to stop"});
         });
         timed_out = worker::Deadline::passed();
     }
