@@ -23,11 +23,19 @@ constexpr size_t cache_limit = 200;
 std::unordered_map<int64, std::shared_ptr<const StoredDefinition>> *cache = nullptr;
 uint64 cache_generation = 0;
 
+// A jsonpath of the document, and where it stands.
+struct Path {
+    std::string at, text;
+};
+
+void parse_jsonpath(const std::string &path) {
+    const char *text = path.c_str();
+    pg::call([&]() noexcept { (void)DirectFunctionCall1(jsonpath_in, CStringGetDatum(text)); });
+}
+
 // What is wrong with a jsonpath; empty: nothing. The parser raises, so it runs in a savepoint.
 std::string jsonpath_problem(const std::string &path) {
-    const char *text = path.c_str();
-    std::optional<pg::Error> error = pg::attempt(
-        [&]() { pg::call([&]() noexcept { (void)DirectFunctionCall1(jsonpath_in, CStringGetDatum(text)); }); });
+    std::optional<pg::Error> error = pg::attempt([&]() { parse_jsonpath(path); });
     if (!error)
         return "";
     if (error->sqlstate() != ERRCODE_SYNTAX_ERROR && ERRCODE_TO_CATEGORY(error->sqlstate()) != ERRCODE_DATA_EXCEPTION)
@@ -35,27 +43,59 @@ std::string jsonpath_problem(const std::string &path) {
     return "no jsonpath: " + error->message();
 }
 
-core::Parsed parse(const std::string &text) {
+void collect_references(const core::json &value, const std::string &at, std::vector<Path> &paths) {
+    if (core::is_reference(value) && value.contains("$") && value["$"].is_string()) {
+        paths.push_back({core::path_key(at, "$"), value["$"].get<std::string>()});
+    } else if (value.is_object()) {
+        for (const auto &[key, item] : value.items())
+            collect_references(item, core::path_key(at, key), paths);
+    } else if (value.is_array()) {
+        for (size_t i = 0; i < value.size(); i++)
+            collect_references(value[i], core::path_index(at, i), paths);
+    }
+}
+
+// Conditions of edges and references in nodes, in a document that may have any other fault.
+std::vector<Path> jsonpaths_in(const core::json &document) {
+    std::vector<Path> paths;
+    if (!document.is_object())
+        return paths;
+    if (auto nodes = document.find("nodes"); nodes != document.end())
+        collect_references(*nodes, "$.nodes", paths);
+    auto edges = document.find("edges");
+    for (size_t i = 0; edges != document.end() && edges->is_array() && i < edges->size(); i++)
+        if ((*edges)[i].is_object() && (*edges)[i].contains("condition") && (*edges)[i]["condition"].is_string())
+            paths.push_back(
+                {core::path_index("$.edges", i) + ".condition", (*edges)[i]["condition"].get<std::string>()});
+    return paths;
+}
+
+// What PostgreSQL's jsonpath parser refuses is a fault of the definition, not of a run. One savepoint when all are
+// fine.
+void check_jsonpaths(const core::json &document, core::Parsed &parsed) {
+    std::vector<Path> paths = jsonpaths_in(document);
+    auto parse_all = [&]() {
+        for (const Path &path : paths)
+            parse_jsonpath(path.text);
+    };
+    if (paths.empty() || !pg::attempt(parse_all))
+        return;
+    for (const Path &path : paths)
+        if (std::string problem = jsonpath_problem(path.text); !problem.empty())
+            parsed.faults.push_back({path.at, problem});
+    if (!parsed.faults.empty())
+        parsed.definition.reset();
+}
+
+// `check_paths`: a definition that was stored has passed already.
+core::Parsed parse(const std::string &text, bool check_paths) {
     core::Result<core::json> document = core::parse_json(text);
     if (!document)
         return {std::nullopt, {{"$", document.problem}}};
-    return core::parse_definition(*document);
-}
-
-// A condition that PostgreSQL's jsonpath parser refuses is a fault of the definition, not of a run.
-void check_conditions(core::Parsed &parsed) {
-    if (!parsed.definition)
-        return;
-    for (size_t i = 0; i < parsed.definition->edges.size(); i++) {
-        const std::optional<std::string> &condition = parsed.definition->edges[i].condition;
-        if (!condition)
-            continue;
-        std::string problem = jsonpath_problem(*condition);
-        if (!problem.empty())
-            parsed.faults.push_back({"$.edges[" + std::to_string(i) + "].condition", problem});
-    }
-    if (!parsed.faults.empty())
-        parsed.definition.reset();
+    core::Parsed parsed = core::parse_definition(*document);
+    if (check_paths)
+        check_jsonpaths(*document, parsed);
+    return parsed;
 }
 
 [[noreturn]] void raise_faults(const std::vector<core::Fault> &faults) {
@@ -179,7 +219,7 @@ std::shared_ptr<const StoredDefinition> load(int64 definition_id) {
     pg::Rows rows = find.run(values.int8(definition_id));
     if (rows.empty())
         pg::raise(ERRCODE_UNDEFINED_OBJECT, {.message = "the workflow's definition is not there any more"});
-    core::Parsed parsed = parse(rows[0].jsonb(4));
+    core::Parsed parsed = parse(rows[0].jsonb(4), false);
     if (!parsed.definition)
         raise_faults(parsed.faults); // stored by another version of chronicle, which took it
     return std::make_shared<const StoredDefinition>(StoredDefinition{definition_id, rows[0].text(1), rows[0].int4(2),
@@ -207,8 +247,7 @@ CHRONICLE_FUNCTION(chronicle_create_workflow) {
         pg::raise(ERRCODE_NULL_VALUE_NOT_ALLOWED, {.message = "argument \"definition\" must not be NULL"});
     access::require(access::Level::operator_, "create workflows");
     std::string document = pg::jsonb_to_string(arguments.datum(0));
-    core::Parsed parsed = parse(document);
-    check_conditions(parsed);
+    core::Parsed parsed = parse(document, true);
     if (!parsed.definition)
         raise_faults(parsed.faults);
     refuse_what_is_not_built(*parsed.definition);
@@ -225,8 +264,7 @@ CHRONICLE_FUNCTION(chronicle_validate_workflow) {
     pg::Arguments arguments(fcinfo);
     if (arguments.null(0))
         pg::raise(ERRCODE_NULL_VALUE_NOT_ALLOWED, {.message = "argument \"definition\" must not be NULL"});
-    core::Parsed parsed = parse(pg::jsonb_to_string(arguments.datum(0)));
-    check_conditions(parsed);
+    core::Parsed parsed = parse(pg::jsonb_to_string(arguments.datum(0)), true);
     pg::call([&]() noexcept { InitMaterializedSRF(fcinfo, 0); });
     ReturnSetInfo *result = reinterpret_cast<ReturnSetInfo *>(fcinfo->resultinfo);
     for (const core::Fault &fault : parsed.faults) {

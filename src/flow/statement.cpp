@@ -99,7 +99,9 @@ Parameter make_parameter(const core::json &value) {
     }
     if (value.is_string())
         return {InvalidOid, value.get<std::string>()};
-    if (value.is_array())
+    // Scalars make a PostgreSQL array; rows of another node, say, stay what they are.
+    if (value.is_array() &&
+        std::none_of(value.begin(), value.end(), [](const core::json &i) { return i.is_structured(); }))
         return {InvalidOid, array_text(value)};
     return {JSONBOID, core::write_json(value)};
 }
@@ -119,10 +121,10 @@ public:
     Prepared rewrite() {
         for (size_t i = 0; i < tokens_.size();) {
             if (tokens_[i].word == "not" && replaces_in(i + 1)) {
-                put("<> ALL(" + placeholder(name_of(i + 4)) + ")", tokens_[i].begin, tokens_[i + 5].begin + 1);
+                put("<> ALL(" + placeholder(name_of(i + 4), true) + ")", tokens_[i].begin, tokens_[i + 5].begin + 1);
                 i += 6;
             } else if (replaces_in(i)) {
-                put(" = ANY(" + placeholder(name_of(i + 3)) + ")", tokens_[i].begin, tokens_[i + 4].begin + 1);
+                put(" = ANY(" + placeholder(name_of(i + 3), true) + ")", tokens_[i].begin, tokens_[i + 4].begin + 1);
                 i += 5;
             } else if (is_parameter(i)) {
                 put(placeholder(name_of(i + 1)), tokens_[i].begin, word_end(tokens_[i + 1]));
@@ -160,10 +162,13 @@ private:
             end++;
         return end;
     }
-    std::string placeholder(const std::string &name) {
+    std::string placeholder(const std::string &name, bool in_list = false) {
         auto found = numbers_.find(name);
         if (found == numbers_.end()) {
-            result_.parameters.push_back(make_parameter(parameters_[name]));
+            // The run's input is JSON whatever it holds; only in a list it is a list.
+            bool as_json = name == "input" && !in_list;
+            result_.parameters.push_back(as_json ? Parameter{JSONBOID, core::write_json(parameters_[name])}
+                                                 : make_parameter(parameters_[name]));
             found = numbers_.emplace(name, result_.parameters.size()).first;
         }
         return "$" + std::to_string(found->second);

@@ -163,7 +163,7 @@ CALL graph_run('budget_swallowed', '[["quick", "SELECT 1 AS x"], ["slow", "SELEC
 
 -- 8. References: the first match in {"input", "execution_id", "nodes"}, of any type, in any config; strings are never scanned.
 CALL graph_run('references', '[["a", "SELECT n, ''row '' || n AS t FROM generate_series(1, 3) AS n"], ["other", "SELECT 1 AS n"],
-    ["b", "", {"config": {"sql": "SELECT :whole::jsonb[] AS whole, :first AS first, :number + 1 AS number, :deep ->> ''x'' AS deep, :list AS list, :none::text AS none, :bool AS bool, :text AS text, :scan AS scan, :id::uuid = :run::uuid AS id, :filtered AS filtered, :stranger::text AS stranger",
+    ["b", "", {"config": {"sql": "SELECT :whole AS whole, :first AS first, :number + 1 AS number, :deep ->> ''x'' AS deep, :list AS list, :none::text AS none, :bool AS bool, :text AS text, :scan AS scan, :id::uuid = :run::uuid AS id, :filtered AS filtered, :stranger::text AS stranger",
         "parameters": {"whole": {"$": "$.nodes.a"}, "first": {"$": "$.nodes.a[0].t"}, "number": {"$": "$.input.n"}, "deep": {"$": "$.input.o"}, "list": {"$": "$.input.l[*]"}, "none": {"$": "$.input.nothing"}, "bool": {"$": "$.input.b"},
             "text": {"$": "$.input.\"strange key\""}, "scan": "$.input.n {x} :first", "id": {"$": "$.execution_id"}, "run": {"$": "$.execution_id"}, "filtered": {"$": "$.nodes.a[*] ? (@.n > 1).t"}, "stranger": {"$": "$.nodes.other"}}}}],
     ["sequence", "", {"nodeType": "sequence.numbers", "config": {"start": {"$": "$.input.n"}, "end": {"$": "$.nodes.a[2].n"}}}],
