@@ -92,7 +92,7 @@ my %crash = (
 sub crash_and_verify {
     my ($node, $ledger, $how, @verify) = @_;
     stop_wal_writer($node) if @verify;
-    my $run = start_torture($node, $ledger);
+    my $run = start_torture($node, $ledger, @verify);
     load_runs($node, 5000, "$how: the load runs");
     $crash{$how}->($node);
     $run->{handle}->finish;
