@@ -96,17 +96,25 @@ public:
         auto found = known_.find(id);
         if (found != known_.end())
             return found->second;
-        const Catalog &c = catalog();
-        pg::IndexReader reader(c.stream, c.stream_pkey, snapshot);
-        reader.key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(id));
-        bool is_null;
-        Known known;
-        if (reader.next())
-            known = {pg::to_string(reader.column(2, &is_null)), DatumGetInt64(reader.column(5, &is_null))};
-        return known_.emplace(id, std::move(known)).first->second;
+        std::optional<Known> known = read(id, snapshot);
+        if (!known) { // made by another session after the snapshot, and written by ours
+            known = read(id, SnapshotSelf).value_or(Known{});
+            known->hidden = 0;
+        }
+        return known_.emplace(id, std::move(*known)).first->second;
     }
 
 private:
+    std::optional<Known> read(int64 id, Snapshot snapshot) {
+        const Catalog &c = catalog();
+        pg::IndexReader reader(c.stream, c.stream_pkey, snapshot);
+        reader.key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(id));
+        if (!reader.next())
+            return std::nullopt;
+        bool is_null;
+        return Known{pg::to_string(reader.column(2, &is_null)), DatumGetInt64(reader.column(5, &is_null))};
+    }
+
     std::unordered_map<int64, Known> known_;
 };
 
@@ -202,7 +210,8 @@ private:
         if (!query_.categories && !query_.types && !query_.type_regex)
             return std::nullopt;
         const Catalog &c = catalog();
-        pg::IndexReader reader(c.event_kind, c.event_kind_name, snapshot_);
+        // By the newest state: a kind without an event that the snapshot sees costs nothing.
+        pg::IndexReader reader(c.event_kind, c.event_kind_name, SnapshotSelf);
         std::vector<int32> kinds;
         bool is_null;
         while (reader.next()) {

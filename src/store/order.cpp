@@ -22,8 +22,9 @@
 // precise, so an xid above a group's fence has always completed for new snapshots: nobody is held back by a group.
 //
 // Durability. Positions come in blocks of block_size from the sequence chronicle_data.position_seq, whose increment
-// is the block: nextval() logs it, and the WAL is flushed up to the sequence page's LSN before the block is used. A
-// crash, or a promotion, goes on above the last block; a position that anybody saw is never given again.
+// is the block: nextval() logs it (32 of them ahead, so that a crash skips up to as many), and the WAL is flushed up to
+// the sequence page's LSN before the block is used. A crash, or a promotion, goes on above the last block; a position
+// that anybody saw is never given again.
 //
 // Crash at every point: shared memory is gone with the server, and with it every open transaction; `next` starts at the
 // first position above the reserved blocks. A process that ends by FATAL leaves through on_exit().

@@ -29,8 +29,12 @@ struct Range {
 void read_stream(ReturnSetInfo *result, const std::string &stream, const Range &range) {
     Snapshot snapshot = pg::call([]() noexcept { return GetActiveSnapshot(); });
     std::optional<Stream> found = find_stream(stream, snapshot);
-    if (!found)
-        return;
+    if (!found) { // made by another session after the snapshot: our own events in it are ours to see
+        found = find_stream(stream, SnapshotSelf);
+        if (!found)
+            return;
+        found->hidden = 0;
+    }
     const Catalog &c = catalog();
     pg::IndexReader reader(c.event, c.event_stream_version_key, snapshot);
     reader.key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(found->id));
