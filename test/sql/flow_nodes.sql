@@ -44,7 +44,7 @@ CALL nodes_run('parameters', '[["types", "sql.query", {"sql": "SELECT :i + 1 AS 
     ["empty_list", "sql.query", {"sql": "SELECT count(*) AS none, (SELECT count(*) FROM nodes_table WHERE id NOT IN (:ids)) AS \"all\" FROM nodes_table WHERE id IN (:ids)", "parameters": {"ids": []}}],
     ["one", "sql.query", {"sql": "SELECT id FROM nodes_table WHERE id IN (:one) OR id IN (1, :one) ORDER BY id", "parameters": {"one": 3}}],
     ["untouched", "sql.query", {"sql": "SELECT '':a'' AS s, E''it\\'':a'' AS e, $$:a$$ AS d, $q$ :a $q$ AS q, 1 AS \":a\", /* :a */ :a AS a -- :a", "parameters": {"a": "A"}}],
-    ["casts", "sql.query", {"sql": "SELECT :a::int AS a, ''7''::int AS b, (ARRAY[1,2,3,4])[2:3] AS slice, (ARRAY[1,2,3,4])[:lo:hi] AS bound, \"hi\" FROM (SELECT 3 AS hi) AS x", "parameters": {"a": "5", "lo": 1}}],
+    ["casts", "sql.query", {"sql": "SELECT :a::int AS a, ''7''::int AS b, (ARRAY[1,2,3,4])[2:3] AS slice, (ARRAY[1,2,3,4])[:lo:hi] AS bound, (ARRAY[1,2,3,4])[1 : two] AS spaced, \"hi\" FROM (SELECT 3 AS hi, 2 AS two) AS x", "parameters": {"a": "5", "lo": 1, "two": 4}}],
     ["undeclared", "sql.query", {"sql": "SELECT (ARRAY[10,20,30])[x:y] AS slice FROM (SELECT 1 AS x, 2 AS y) AS s"}],
     ["same_twice", "sql.query", {"sql": "SELECT :a AS x, :A AS y, :a || :a AS z", "parameters": {"a": "low", "A": "high"}}],
     ["keywords", "sql.query", {"sql": "SELECT :user AS u, :select AS s, :Order AS o", "parameters": {"user": "u", "select": "s", "Order": "o"}}],
