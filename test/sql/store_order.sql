@@ -63,6 +63,14 @@ SELECT append_event('order_a-1', 'T');
 SELECT last_position() AS released \gset
 RELEASE released;
 SELECT safe_position() = :released - 1 AS held;
+-- What was released belongs to the parent: undoing the next savepoint of that depth does not let it go.
+SAVEPOINT next;
+ROLLBACK TO next;
+SELECT safe_position() = :released - 1 AS still_held;
+SAVEPOINT deeper;
+SELECT append_event('order_a-1', 'T');
+ROLLBACK TO next;
+SELECT safe_position() = :released - 1 AS still_held;
 COMMIT;
 SELECT safe_position() >= :released AS free;
 
