@@ -51,18 +51,13 @@ void register_callbacks() {
     registered = true;
 }
 
-Oid role_oid(const std::string &name) {
-    const char *text = name.c_str();
-    return pg::call([&]() noexcept { return get_role_oid(text, true); });
-}
-
 Level stored_level(Oid role) {
     static pg::Statement all{"SELECT role, level FROM chronicle_data.access_level"};
     Level best = Level::none;
     EngineScope engine;
     pg::Rows rows = all.run();
     for (uint64 i = 0; i < rows.count; i++) {
-        Oid granted = role_oid(rows[i].text(1));
+        Oid granted = find_role(rows[i].text(1));
         if (OidIsValid(granted) && pg::call([&]() noexcept { return has_privs_of_role(role, granted); }))
             best = std::max(best, parse_level(rows[i].text(2)));
     }
@@ -117,6 +112,17 @@ void change_level(FunctionCallInfo fcinfo, bool grant) {
 
 } // namespace
 
+Oid find_role(const std::string &name) {
+    const char *text = name.c_str();
+    return pg::call([&]() noexcept { return get_role_oid(text, true); });
+}
+
+OwnerScope::OwnerScope(Oid owner, const std::optional<std::string> &search_path)
+    : user_(owner, SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION) {
+    if (search_path)
+        settings_.set("search_path", search_path->c_str());
+}
+
 EngineScope::EngineScope() : user_(store::catalog().owner, SECURITY_LOCAL_USERID_CHANGE) {
     settings_.set("search_path", "pg_catalog, pg_temp");
 }
@@ -147,7 +153,7 @@ void require(Level level, const char *doing) {
 bool may_act_for(const std::string &owner) {
     if (level_of(GetUserId()) == Level::admin)
         return true;
-    Oid role = role_oid(owner);
+    Oid role = find_role(owner);
     return OidIsValid(role) && pg::call([&]() noexcept { return has_privs_of_role(GetUserId(), role); });
 }
 

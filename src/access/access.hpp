@@ -29,4 +29,20 @@ private:
     pg::Spi spi_;
 };
 
+/// The OID of a role by its stored name; InvalidOid when it does not exist (any more).
+Oid find_role(const std::string &name);
+
+/// Users' code (validators, upcasters, apply, decide, handlers) as the owner of the object that it belongs to: a
+/// security-restricted operation, with a nest level of settings of its own and the owner's search_path, if one is kept.
+/// Whatever the code sets is undone at the end of the scope.
+class OwnerScope {
+public:
+    explicit OwnerScope(Oid owner, const std::optional<std::string> &search_path = std::nullopt);
+
+private:
+    pg::UserScope user_;
+    pg::GucScope settings_;
+    pg::SnapshotScope snapshot_;
+};
+
 } // namespace chronicle::access

@@ -71,6 +71,18 @@ SnapshotScope::~SnapshotScope() {
         PopActiveSnapshot();
 }
 
+// A parallel query has one snapshot for all its processes: no other may be taken until it is over.
+LatestSnapshotScope::LatestSnapshotScope() : exceptions_(std::uncaught_exceptions()) {
+    call([]() noexcept {
+        PushActiveSnapshot(IsInParallelMode() && ActiveSnapshotSet() ? GetActiveSnapshot() : GetLatestSnapshot());
+    });
+}
+
+LatestSnapshotScope::~LatestSnapshotScope() {
+    if (!unwinding(exceptions_))
+        PopActiveSnapshot();
+}
+
 void start_transaction() {
     call([]() noexcept {
         SetCurrentStatementStartTimestamp();

@@ -86,6 +86,19 @@ private:
     int exceptions_;
 };
 
+/// The newest committed state as the active snapshot, in every isolation level; own changes included. For what
+/// processes cache: a REPEATABLE READ transaction must not fill a cache with what was true when it began.
+class LatestSnapshotScope {
+public:
+    LatestSnapshotScope();
+    ~LatestSnapshotScope();
+    LatestSnapshotScope(const LatestSnapshotScope &) = delete;
+    LatestSnapshotScope &operator=(const LatestSnapshotScope &) = delete;
+
+private:
+    int exceptions_;
+};
+
 /// Transaction control for worker processes. A transaction of ours is READ COMMITTED and may write.
 void start_transaction();
 void commit_transaction();

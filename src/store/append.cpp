@@ -20,6 +20,7 @@
 #include "store/kind.hpp"
 #include "store/order.hpp"
 #include "store/stream.hpp"
+#include "store/watch.hpp"
 
 extern "C" {
 #include "access/detoast.h"
@@ -262,15 +263,19 @@ public:
         : writer_(catalog().event),
           actor_(pg::make_text(pg::call([]() noexcept { return GetUserNameFromId(GetSessionUserId(), false); }))) {}
 
-    void write(int64 stream, int64 version, const std::vector<PreparedEvent> &events) {
+    /// The first and the last position.
+    std::pair<int64, int64> write(int64 stream, int64 version, const std::vector<PreparedEvent> &events) {
+        std::pair<int64, int64> positions{};
         for (size_t done = 0; done < events.size();) {
             int count = static_cast<int>(std::min<size_t>(events.size() - done, order::max_allocation));
             order::Allocation allocated = order::allocate(count);
             TimestampTz now = GetCurrentTimestamp();
             for (int i = 0; i < count; i++, done++)
                 add(stream, version++, events[done], now, allocated.first + i, allocated.floor);
-            order::set_last_position(allocated.first + count - 1);
+            positions = {positions.first == 0 ? allocated.first : positions.first, allocated.first + count - 1};
         }
+        order::set_last_position(positions.second);
+        return positions;
     }
     void flush() { writer_.flush(); }
 
@@ -314,6 +319,25 @@ void flush(EventWriter &writer, const std::vector<Append> &appends) {
                                       .detail = core::json{{"event_ids", ids}}.dump(),
                                       .hint = "A new event needs a new id."});
     }
+}
+
+// Inserts, and lets the triggers see it (snapshots, inline projections: watch.hpp).
+void write(const std::vector<Append> &appends, const std::vector<Plan> &plans,
+           const std::vector<std::vector<PreparedEvent>> &prepared) {
+    std::vector<StoredBatch> stored;
+    {
+        EventWriter writer;
+        for (size_t i = 0; i < appends.size(); i++) {
+            if (!plans[i].write)
+                continue;
+            int64 first = plans[i].version + 1, last = plans[i].version + static_cast<int64>(prepared[i].size());
+            auto [first_position, last_position] = writer.write(plans[i].stream->id, first, prepared[i]);
+            stored.push_back({appends[i].stream, category_of(appends[i].stream), plans[i].stream->id, first, last,
+                              first_position, last_position});
+        }
+        flush(writer, appends);
+    }
+    fire_append_triggers(stored);
 }
 
 // --- the call ---
@@ -366,11 +390,7 @@ std::vector<Appended> append_checked(const std::vector<Append> &appends) {
     }
     if (!any)
         return results;
-    EventWriter writer;
-    for (size_t i = 0; i < appends.size(); i++)
-        if (plans[i].write)
-            writer.write(plans[i].stream->id, plans[i].version + 1, prepared[i]);
-    flush(writer, appends);
+    write(appends, plans, prepared);
     return results;
 }
 
