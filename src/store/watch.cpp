@@ -32,7 +32,7 @@ private:
 bool is_watched(const std::vector<StoredBatch> &batches) {
     for (int i = 0; i < watcher_count; i++)
         for (const StoredBatch &batch : batches)
-            if (watchers[i](batch.category))
+            if (watchers[i](batch))
                 return true;
     return false;
 }

@@ -2,7 +2,7 @@
 // that act on what one call of an append function stored.
 //
 // append() inserts rows directly, which fires no trigger by itself. It fires them, through PostgreSQL's trigger
-// manager, when a watcher says that a category is of interest; other categories pay one call per watcher. A trigger
+// manager, when a watcher says that what was stored is of interest; other appends pay one call per watcher. A trigger
 // function asks current_append() what was stored; there is no answer when something else inserted (a restore), and then
 // it does nothing. Triggers may append in their turn: each call has its own answer.
 #pragma once
@@ -19,9 +19,9 @@ struct StoredBatch {
     int64 first_position, last_position; // other transactions' positions may lie between
 };
 
-/// True when there is something to do for events of this category. Called in each append: it must be cheap (a lookup
-/// in a map that a CachedTable keeps true) and may raise.
-using Watcher = bool (*)(std::string_view category);
+/// True when there is something to do for these events. Called in each append: it must be cheap (a lookup of the
+/// category in a map that a CachedTable keeps true) and may raise.
+using Watcher = bool (*)(const StoredBatch &batch);
 /// For _PG_init.
 void add_watcher(Watcher watcher);
 
