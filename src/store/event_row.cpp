@@ -5,16 +5,11 @@
 
 #include "pg/datum.hpp"
 #include "store/kind.hpp"
-
-extern "C" {
-#include "utils/tuplestore.h"
-}
+#include "store/stream.hpp"
 
 namespace chronicle::store {
 
 namespace {
-
-constexpr int event_columns = 13;
 
 Datum metadata_key(Datum metadata, const char *key, const char *other_key, bool *is_null) {
     if (pg::call([&]() noexcept { return JB_ROOT_COUNT(DatumGetJsonbP(metadata)) == 0; })) {
@@ -29,6 +24,17 @@ Datum metadata_key(Datum metadata, const char *key, const char *other_key, bool 
 }
 
 } // namespace
+
+EventSource::EventSource()
+    : row_memory_(pg::call([]() noexcept {
+          return AllocSetContextCreateInternal(CurrentMemoryContext, "chronicle event", ALLOCSET_DEFAULT_SIZES);
+      })),
+      exceptions_(std::uncaught_exceptions()) {}
+
+EventSource::~EventSource() {
+    if (!pg::unwinding(exceptions_))
+        MemoryContextDelete(row_memory_);
+}
 
 EventRow read_user_event(const pg::IndexReader &reader, std::string_view stream) {
     bool is_null;
@@ -46,22 +52,47 @@ EventRow read_user_event(const pg::IndexReader &reader, std::string_view stream)
             .type_version = DatumGetInt32(reader.column(7, &is_null))};
 }
 
-void put_event(ReturnSetInfo *result, const EventRow &row) {
-    bool nulls[event_columns] = {};
-    Datum values[event_columns] = {Int64GetDatum(row.position),
-                                   pg::make_text(row.stream),
-                                   Int64GetDatum(row.version),
-                                   pg::make_text(row.type),
-                                   row.data,
-                                   row.metadata,
-                                   row.event_id,
-                                   row.recorded_at,
-                                   pg::make_text(row.category),
-                                   Int32GetDatum(row.type_version),
-                                   metadata_key(row.metadata, "correlation_id", "$correlationId", &nulls[10]),
-                                   metadata_key(row.metadata, "causation_id", "$causationId", &nulls[11]),
-                                   row.actor};
-    pg::call([&]() noexcept { tuplestore_putvalues(result->setResult, result->setDesc, values, nulls); });
+EventRow read_run_event(const pg::IndexReader &reader, std::string_view stream, std::string &type) {
+    bool is_null;
+    type = pg::to_string(reader.column(7, &is_null));
+    return {.position = DatumGetInt64(reader.column(1, &is_null)),
+            .version = DatumGetInt64(reader.column(3, &is_null)),
+            .stream = stream,
+            .category = workflow_category,
+            .type = type,
+            .data = reader.column(10, &is_null),
+            .metadata = pg::make_jsonb("{}"),
+            .event_id = reader.column(6, &is_null),
+            .recorded_at = reader.column(4, &is_null),
+            .actor = reader.column(8, &is_null),
+            .type_version = 1};
+}
+
+void event_values(const EventRow &row, EventColumns wanted, Datum *values, bool *nulls) {
+    auto wants = [&](int column) { return (wanted >> (column - 1) & 1) != 0; };
+    auto set = [&](int column, Datum value) {
+        values[column - 1] = value;
+        nulls[column - 1] = false;
+    };
+    std::fill(nulls, nulls + event_columns, true);
+    set(1, Int64GetDatum(row.position));
+    if (wants(2))
+        set(2, pg::make_text(row.stream));
+    set(3, Int64GetDatum(row.version));
+    if (wants(4))
+        set(4, pg::make_text(row.type));
+    set(5, row.data);
+    set(6, row.metadata);
+    set(7, row.event_id);
+    set(8, row.recorded_at);
+    if (wants(9))
+        set(9, pg::make_text(row.category));
+    set(10, Int32GetDatum(row.type_version));
+    if (wants(11))
+        values[10] = metadata_key(row.metadata, "correlation_id", "$correlationId", &nulls[10]);
+    if (wants(12))
+        values[11] = metadata_key(row.metadata, "causation_id", "$causationId", &nulls[11]);
+    set(13, row.actor);
 }
 
 Datum event_object(const EventRow &row) {

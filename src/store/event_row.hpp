@@ -3,10 +3,6 @@
 
 #include "pg/relation.hpp"
 
-extern "C" {
-#include "nodes/execnodes.h"
-}
-
 namespace chronicle::store {
 
 struct EventRow {
@@ -16,11 +12,43 @@ struct EventRow {
     int32 type_version = 1;
 };
 
+inline constexpr int event_columns = 13; // of chronicle.event
+using EventColumns = uint32; // a set: bit n is column n + 1
+inline constexpr EventColumns all_columns = (1u << event_columns) - 1;
+
+/// Events one after another, in the order that was asked for. What it opens belongs to the memory context and the
+/// resource owner that are current when it is made.
+class EventSource {
+public:
+    EventSource();
+    virtual ~EventSource();
+    EventSource(const EventSource &) = delete;
+    EventSource &operator=(const EventSource &) = delete;
+    /// The next event, or nullptr. It is valid until the next call.
+    const EventRow *next() {
+        pg::MemorySwitch to_row(row_memory_);
+        return find_next();
+    }
+    /// What belongs to the current event: emptied by the next call.
+    MemoryContext row_memory() const { return row_memory_; }
+
+protected:
+    /// Before each row that is looked at.
+    void fresh_row() { MemoryContextReset(row_memory_); }
+
+private:
+    virtual const EventRow *find_next() = 0;
+    MemoryContext row_memory_;
+    int exceptions_;
+};
+
 /// The row of chronicle_data.event that the reader stands on, of a stream whose name the caller knows.
 EventRow read_user_event(const pg::IndexReader &reader, std::string_view stream);
+/// The row of chronicle_data.workflow_event that the reader stands on. `type` keeps the type's text.
+EventRow read_run_event(const pg::IndexReader &reader, std::string_view stream, std::string &type);
 
-/// Puts one into a set-returning function's result.
-void put_event(ReturnSetInfo *result, const EventRow &row);
+/// The columns of chronicle.event; of those that are not wanted, NULL.
+void event_values(const EventRow &row, EventColumns wanted, Datum *values, bool *nulls);
 
 /// The event as a jsonb object: what `filter` looks at.
 Datum event_object(const EventRow &row);

@@ -162,44 +162,40 @@ struct Source {
     }
 };
 
-class LogReader {
+class LogReader : public EventSource {
 public:
-    explicit LogReader(const LogQuery &query)
-        : query_(query), snapshot_(pg::call([]() noexcept { return GetActiveSnapshot(); })),
-          mark_(order::mark(snapshot_)) {
-        if (query.filter)
-            path_.emplace(*query.filter);
-        wants_runs_ = query.include_system || (query.categories && among(query.categories, workflow_category));
-        wants_users_ = !query.categories || query.categories->size() > 1 || !wants_runs_ ||
-                       (*query.categories)[0] != workflow_category;
-    }
-
-    void read(ReturnSetInfo *result) {
+    LogReader(LogQuery query, Snapshot snapshot, int64 mark)
+        : query_(std::move(query)), snapshot_(snapshot), mark_(mark) {
+        if (query_.filter)
+            path_.emplace(*query_.filter);
+        wants_runs_ = query_.include_system || (query_.categories && among(query_.categories, workflow_category));
+        wants_users_ = !query_.categories || query_.categories->size() > 1 || !wants_runs_ ||
+                       (*query_.categories)[0] != workflow_category;
         if (wants_users_) {
             access::require(access::Level::reader, "read events");
             open_user_sources();
         }
         if (wants_runs_ && among(query_.categories, workflow_category))
             open(catalog().workflow_event, catalog().workflow_event_pkey, std::nullopt, true);
-        for (Source &source : sources_)
-            source.advance(query_.backwards);
-        pg::MemoryScope per_row("chronicle read_all");
-        for (int64 found = 0; found < query_.count;) {
-            Source *next = nearest();
-            if (!next)
-                return;
-            std::optional<EventRow> row = next->of_runs ? run_row(*next->reader) : user_row(*next->reader);
-            if (row && passes(*row)) {
-                put_event(result, *row);
-                found++;
-            }
-            next->advance(query_.backwards);
-            per_row.reset();
-            pg::check_interrupts();
-        }
     }
 
 private:
+    const EventRow *find_next() override {
+        while (found_ < query_.count) {
+            fresh_row();
+            current_ = advance();
+            if (!current_)
+                return nullptr;
+            row_ = current_->of_runs ? run_row(*current_->reader) : user_row(*current_->reader);
+            if (row_ && passes(*row_)) {
+                found_++;
+                return &*row_;
+            }
+            pg::check_interrupts();
+        }
+        return nullptr;
+    }
+
     // System categories only for those who name them, or ask for all.
     bool wants_category(std::string_view category) const {
         return category.front() != '$' || query_.include_system || query_.categories;
@@ -250,6 +246,16 @@ private:
         sources_.push_back(std::move(source));
     }
 
+    // To the next row of any source. The one before stays where it is until then: its row was still in use.
+    Source *advance() {
+        if (current_)
+            current_->advance(query_.backwards);
+        else if (!std::exchange(started_, true))
+            for (Source &source : sources_)
+                source.advance(query_.backwards);
+        return nearest();
+    }
+
     Source *nearest() {
         Source *best = nullptr;
         for (Source &source : sources_)
@@ -272,21 +278,12 @@ private:
     std::optional<EventRow> run_row(const pg::IndexReader &reader) {
         bool is_null;
         const Runs::Run &run = runs_.of(pg::to_uuid(reader.column(2, &is_null)), snapshot_);
-        run_type_ = pg::to_string(reader.column(7, &is_null));
-        if (!run.visible || !among(query_.types, run_type_) ||
-            (query_.type_regex && !matches(query_.type_regex->c_str(), run_type_)))
+        if (!run.visible)
             return std::nullopt;
-        return EventRow{.position = DatumGetInt64(reader.column(1, &is_null)),
-                        .version = DatumGetInt64(reader.column(3, &is_null)),
-                        .stream = run.stream,
-                        .category = workflow_category,
-                        .type = run_type_,
-                        .data = reader.column(10, &is_null),
-                        .metadata = pg::make_jsonb("{}"),
-                        .event_id = reader.column(6, &is_null),
-                        .recorded_at = reader.column(4, &is_null),
-                        .actor = reader.column(8, &is_null),
-                        .type_version = 1};
+        EventRow row = read_run_event(reader, run.stream, run_type_);
+        if (!among(query_.types, run_type_) || (query_.type_regex && !matches(query_.type_regex->c_str(), run_type_)))
+            return std::nullopt;
+        return row;
     }
 
     bool passes(const EventRow &row) {
@@ -301,7 +298,7 @@ private:
         return !path_ || path_->passes(event_object(row));
     }
 
-    const LogQuery &query_;
+    const LogQuery query_;
     Snapshot snapshot_;
     int64 mark_;
     bool wants_runs_, wants_users_;
@@ -311,14 +308,20 @@ private:
     Streams streams_;
     Runs runs_;
     std::string run_type_;
+    bool started_ = false;
+    Source *current_ = nullptr;
+    std::optional<EventRow> row_;
+    int64 found_ = 0;
 };
 
 } // namespace
 
-void read_log(ReturnSetInfo *result, const LogQuery &query) {
+std::unique_ptr<EventSource> open_log(LogQuery query, Snapshot snapshot, std::optional<int64> &mark) {
     check_regex(query.stream_regex, "stream_regex");
     check_regex(query.type_regex, "type_regex");
-    LogReader(query).read(result);
+    if (!mark)
+        mark = order::mark(snapshot);
+    return std::make_unique<LogReader>(std::move(query), snapshot, *mark);
 }
 
 } // namespace chronicle::store

@@ -3,6 +3,10 @@
 
 #include "store/event_row.hpp"
 
+extern "C" {
+#include "utils/snapshot.h"
+}
+
 namespace chronicle::store {
 
 /// What a reader of the log wants. Empty optionals do not filter.
@@ -18,7 +22,8 @@ struct LogQuery {
     int group_size = 0, group_member = 0; // consumer group by stream name; size 0: none
 };
 
-/// Puts the events that match, in order, up to the mark of the asking statement's snapshot.
-void read_log(ReturnSetInfo *result, const LogQuery &query);
+/// The events that match, in order, up to the mark of the snapshot. `mark` keeps it: a scan that is repeated with the
+/// same snapshot gives it back, and sees the same log.
+std::unique_ptr<EventSource> open_log(LogQuery query, Snapshot snapshot, std::optional<int64> &mark);
 
 } // namespace chronicle::store

@@ -6,6 +6,7 @@
 #include "store/catalog.hpp"
 #include "store/event_row.hpp"
 #include "store/log.hpp"
+#include "store/read.hpp"
 #include "store/stream.hpp"
 
 extern "C" {
@@ -26,29 +27,46 @@ struct Range {
     bool backwards;
 };
 
-void read_stream(ReturnSetInfo *result, const std::string &stream, const Range &range) {
-    Snapshot snapshot = pg::call([]() noexcept { return GetActiveSnapshot(); });
-    std::optional<Stream> found = find_stream(stream, snapshot);
-    if (!found) { // made by another session after the snapshot: our own events in it are ours to see
-        found = find_stream(stream, SnapshotSelf);
-        if (!found)
-            return;
-        found->hidden = 0;
-    }
-    const Catalog &c = catalog();
-    pg::IndexReader reader(c.event, c.event_stream_version_key, snapshot);
-    reader.key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(found->id));
-    reader.key(2, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(found->hidden));
+// The second column of both indexes is the version.
+void bound_version(pg::IndexReader &reader, const Range &range) {
     if (range.from)
         reader.key(2, range.backwards ? BTLessEqualStrategyNumber : BTGreaterEqualStrategyNumber,
                    range.backwards ? F_INT8LE : F_INT8GE, Int64GetDatum(*range.from));
-    pg::MemoryScope per_row("chronicle read_stream");
-    for (int64 n = 0; (!range.count || n < *range.count) && reader.next(range.backwards); n++) {
-        put_event(result, read_user_event(reader, stream));
-        per_row.reset();
-        pg::check_interrupts();
-    }
 }
+
+// A stream of users' events.
+class StreamReader : public EventSource {
+public:
+    StreamReader(std::string name, const Range &range, Snapshot snapshot) : name_(std::move(name)), range_(range) {
+        std::optional<Stream> found = find_stream(name_, snapshot);
+        if (!found) { // made by another session after the snapshot: our own events in it are ours to see
+            found = find_stream(name_, SnapshotSelf);
+            if (!found)
+                return;
+            found->hidden = 0;
+        }
+        const Catalog &c = catalog();
+        reader_.emplace(c.event, c.event_stream_version_key, snapshot);
+        reader_->key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(found->id));
+        reader_->key(2, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(found->hidden));
+        bound_version(*reader_, range);
+    }
+
+private:
+    const EventRow *find_next() override {
+        fresh_row();
+        if (!reader_ || (range_.count && given_ >= *range_.count) || !reader_->next(range_.backwards))
+            return nullptr;
+        given_++;
+        return &row_.emplace(read_user_event(*reader_, name_));
+    }
+
+    const std::string name_;
+    const Range range_;
+    std::optional<pg::IndexReader> reader_; // nothing: no such stream
+    std::optional<EventRow> row_;
+    int64 given_ = 0;
+};
 
 void require_positive(std::optional<int64> value, const char *name) {
     if (value && *value < 1)
@@ -80,48 +98,48 @@ std::optional<core::Uuid> visible_execution(const std::string &stream) {
     return access::may_act_for(owner) || access::may_act_for(started_by) ? id : std::nullopt;
 }
 
-void read_workflow_stream(ReturnSetInfo *result, const std::string &stream, const Range &range) {
-    static constexpr Oid types[] = {UUIDOID, TEXTOID, INT8OID, INT8OID};
-#define EVENT_ROW                                                                                                      \
-    "SELECT e.global_position, $2, e.version, e.type, e.data, '{}'::jsonb, e.event_id, e.recorded_at, "                \
-    "'workflow'::text, "                                                                                               \
-    "1, NULL::text, NULL::text, e.actor FROM chronicle_data.workflow_event e WHERE e.execution_id = $1 "
-    static pg::Statement forwards{EVENT_ROW "AND e.version >= coalesce($3, 1) ORDER BY e.version LIMIT $4", types};
-    static pg::Statement backwards{
-        EVENT_ROW "AND e.version <= coalesce($3, 9223372036854775807) ORDER BY e.version DESC LIMIT $4", types};
-#undef EVENT_ROW
-    std::optional<core::Uuid> execution = visible_execution(stream);
-    if (!execution)
-        return;
-    access::EngineScope engine;
-    pg::Values values;
-    values.uuid(*execution).text(stream).maybe_int8(range.from).maybe_int8(range.count);
-    pg::Rows rows = (range.backwards ? backwards : forwards).run(values, true);
-    for (uint64 i = 0; i < rows.count; i++)
-        pg::call([&]() noexcept { tuplestore_puttuple(result->setResult, rows.table->vals[i]); });
-}
+// The events of a run.
+class RunReader : public EventSource {
+public:
+    RunReader(std::string name, const Range &range, Snapshot snapshot) : name_(std::move(name)), range_(range) {
+        std::optional<core::Uuid> execution = visible_execution(name_);
+        if (!execution)
+            return;
+        const Catalog &c = catalog();
+        reader_.emplace(c.workflow_event, c.workflow_event_execution_version_key, snapshot);
+        reader_->key(1, BTEqualStrategyNumber, F_UUID_EQ, pg::make_uuid(*execution));
+        bound_version(*reader_, range);
+    }
 
-} // namespace
+private:
+    const EventRow *find_next() override {
+        fresh_row();
+        if (!reader_ || (range_.count && given_ >= *range_.count) || !reader_->next(range_.backwards))
+            return nullptr;
+        given_++;
+        return &row_.emplace(read_run_event(*reader_, name_, type_));
+    }
 
-CHRONICLE_FUNCTION(chronicle_read_stream) {
-    pg::Arguments arguments(fcinfo);
+    const std::string name_;
+    const Range range_;
+    std::optional<pg::IndexReader> reader_; // nothing: no such run, or not one that the caller sees
+    std::string type_;
+    std::optional<EventRow> row_;
+    int64 given_ = 0;
+};
+
+std::unique_ptr<EventSource> open_read_stream(const pg::Arguments &arguments, Snapshot snapshot,
+                                              std::optional<int64> &) {
     std::string stream = arguments.required_text(0, "stream");
     Range range{arguments.int8(1), arguments.int8(2), arguments.boolean(3).value_or(false)};
     check_name(stream, "stream name");
     require_positive(range.from, "from_version");
     require_positive(range.count, "max_count");
-    pg::call([&]() noexcept { InitMaterializedSRF(fcinfo, 0); });
-    ReturnSetInfo *result = reinterpret_cast<ReturnSetInfo *>(fcinfo->resultinfo);
-    if (category_of(stream) == workflow_category) {
-        read_workflow_stream(result, stream, range);
-    } else {
-        access::require(access::Level::reader, "read events");
-        read_stream(result, stream, range);
-    }
-    PG_RETURN_NULL();
+    if (category_of(stream) == workflow_category)
+        return std::make_unique<RunReader>(std::move(stream), range, snapshot);
+    access::require(access::Level::reader, "read events");
+    return std::make_unique<StreamReader>(std::move(stream), range, snapshot);
 }
-
-namespace {
 
 std::optional<std::vector<std::string>> text_array(const pg::Arguments &arguments, int i, const char *name) {
     if (arguments.null(i))
@@ -169,10 +187,8 @@ void read_group(const pg::Arguments &arguments, LogQuery &query) {
     query.group_member = *member;
 }
 
-} // namespace
-
-CHRONICLE_FUNCTION(chronicle_read_all) {
-    pg::Arguments arguments(fcinfo);
+std::unique_ptr<EventSource> open_read_all(const pg::Arguments &arguments, Snapshot snapshot,
+                                           std::optional<int64> &mark) {
     LogQuery query{.after = arguments.int8(0),
                    .count = arguments.int8(1).value_or(1000),
                    .categories = text_array(arguments, 2, "categories"),
@@ -186,13 +202,11 @@ CHRONICLE_FUNCTION(chronicle_read_all) {
                    .include_system = arguments.boolean(10).value_or(false)};
     check_position(query.after);
     require_positive(query.count, "max_count");
-    pg::call([&]() noexcept { InitMaterializedSRF(fcinfo, 0); });
-    read_log(reinterpret_cast<ReturnSetInfo *>(fcinfo->resultinfo), query);
-    PG_RETURN_NULL();
+    return open_log(std::move(query), snapshot, mark);
 }
 
-CHRONICLE_FUNCTION(chronicle_read_category) {
-    pg::Arguments arguments(fcinfo);
+std::unique_ptr<EventSource> open_read_category(const pg::Arguments &arguments, Snapshot snapshot,
+                                                std::optional<int64> &mark) {
     std::string category = arguments.required_text(0, "category");
     check_name(category, "category");
     if (category.find('-') != std::string::npos)
@@ -206,9 +220,39 @@ CHRONICLE_FUNCTION(chronicle_read_category) {
     check_position(query.after);
     require_positive(query.count, "max_count");
     read_group(arguments, query);
+    return open_log(std::move(query), snapshot, mark);
+}
+
+// All rows at once, where the executor wants the function's result as a whole.
+Datum read_into_result(FunctionCallInfo fcinfo, EventOpener open) {
+    pg::Arguments arguments(fcinfo);
+    Snapshot snapshot = pg::call([]() noexcept { return GetActiveSnapshot(); });
+    std::optional<int64> mark;
+    std::unique_ptr<EventSource> source = open(arguments, snapshot, mark);
     pg::call([&]() noexcept { InitMaterializedSRF(fcinfo, 0); });
-    read_log(reinterpret_cast<ReturnSetInfo *>(fcinfo->resultinfo), query);
+    ReturnSetInfo *result = reinterpret_cast<ReturnSetInfo *>(fcinfo->resultinfo);
+    while (const EventRow *row = source->next()) {
+        pg::MemorySwitch to_row(source->row_memory());
+        Datum values[event_columns];
+        bool nulls[event_columns];
+        event_values(*row, all_columns, values, nulls);
+        pg::call([&]() noexcept { tuplestore_putvalues(result->setResult, result->setDesc, values, nulls); });
+        pg::check_interrupts();
+    }
     PG_RETURN_NULL();
+}
+
+} // namespace
+
+CHRONICLE_FUNCTION(chronicle_read_stream) { return read_into_result(fcinfo, open_read_stream); }
+CHRONICLE_FUNCTION(chronicle_read_all) { return read_into_result(fcinfo, open_read_all); }
+CHRONICLE_FUNCTION(chronicle_read_category) { return read_into_result(fcinfo, open_read_category); }
+
+EventOpener event_opener(PGFunction function) {
+    return function == chronicle_read_stream     ? open_read_stream
+           : function == chronicle_read_all      ? open_read_all
+           : function == chronicle_read_category ? open_read_category
+                                                 : nullptr;
 }
 
 CHRONICLE_FUNCTION(chronicle_stream_version) {
