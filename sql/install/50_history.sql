@@ -27,7 +27,7 @@ SELECT v.global_position, s.name AS stream, v.version, k.type, v.data, v.metadat
   JOIN chronicle_data.stream AS s ON s.stream_id = v.stream_id
   JOIN chronicle_data.event_kind AS k ON k.kind_id = v.kind_id
  WHERE v.version > s.hidden
-   AND (SELECT chronicle_data.has_level('reader'));
+   AND ((SELECT chronicle_data.has_level('reader')) OR chronicle_data.may_read_stream(s.name));
 CREATE VIEW chronicle_data.engine_event WITH (security_barrier) AS
 SELECT v.global_position, 'workflow-' || e.workflow_id || '/' || e.execution_id::text AS stream, v.version, v.type, v.data,
        '{}'::jsonb AS metadata, v.event_id, v.recorded_at, 'workflow' COLLATE "C" AS category, 1 AS type_version,

@@ -1,7 +1,8 @@
 -- A function in a view runs as the reader (tables run as the view's owner), so these are everybody's to call. They tell
 -- nothing: each computes from its arguments, or says what the caller may see.
 GRANT EXECUTE ON FUNCTION
-    chronicle_data.has_level(text), chronicle_data.sees_execution(text, text),
+    chronicle_data.has_level(text), chronicle_data.may_read(text), chronicle_data.may_read_stream(text),
+    chronicle_data.sees_execution(text, text),
     chronicle_data.workers(), chronicle_data.node_types(),
     chronicle_data.event_of(chronicle.events),
     chronicle_data.epoch_ms(timestamptz), chronicle_data.ms_between(timestamptz, timestamptz),

@@ -1,6 +1,12 @@
+// Checking rights. What a role may do is worked out from two tables of role names (levels, and grants of categories),
+// and kept per role until a role, a membership, a grant or the extension changes.
 #include "access/access.hpp"
 
+#include "access/rights.hpp"
+#include "pg/relation.hpp"
+#include "store/cached_table.hpp"
 #include "store/catalog.hpp"
+#include "store/stream.hpp"
 
 extern "C" {
 #include "catalog/namespace.h"
@@ -15,6 +21,121 @@ namespace chronicle::access {
 namespace {
 
 constexpr const char *level_names[] = {"none", "reader", "writer", "operator", "admin"};
+constexpr size_t cache_limit = 1000; // roles whose rights a process remembers
+constexpr std::string_view stream_events_prefix = "$streams-"; // what happened to a stream: its deletion
+
+struct Rights {
+    Level level = Level::none;
+    std::set<std::string, std::less<>> read, append; // categories granted one by one
+};
+
+// What the rights were worked out from: memberships (counted by their invalidations) and our two tables.
+struct Basis {
+    uint64 roles = 0, levels = 0, categories = 0;
+    bool operator==(const Basis &) const = default;
+};
+struct Cache {
+    Basis basis;
+    std::unordered_map<Oid, Rights> by_role;
+};
+Cache *cache = nullptr;
+uint64 role_changes = 0;
+bool registered = false;
+store::CachedTable level_table{"access_level"}, category_table{"access_category"};
+
+void on_role_change(Datum, int, uint32) { role_changes++; }
+
+void register_callbacks() {
+    if (registered)
+        return;
+    pg::call([]() noexcept {
+        CacheRegisterSyscacheCallback(AUTHOID, on_role_change, Datum(0));
+        CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, on_role_change, Datum(0));
+    });
+    registered = true;
+}
+
+// The role itself, and roles whose privileges it has (NOINHERIT counts).
+bool counts_for(Oid role, const std::string &granted_to) {
+    Oid granted = find_role(granted_to);
+    return OidIsValid(granted) && pg::call([&]() noexcept { return has_privs_of_role(role, granted); });
+}
+
+std::string text_column(const pg::IndexReader &reader, int column) {
+    bool is_null;
+    return pg::to_string(reader.column(column, &is_null));
+}
+
+Oid internal_relation(const char *name) {
+    return pg::call([&]() noexcept { return get_relname_relid(name, get_namespace_oid("chronicle_data", false)); });
+}
+
+// By the newest committed state (as LatestSnapshotScope gives it, but parallel workers may do this, too).
+Rights stored_rights(Oid role) {
+    Rights rights;
+    pg::IndexReader levels(internal_relation("access_level"), internal_relation("access_level_pkey"), SnapshotSelf);
+    while (levels.next())
+        if (counts_for(role, text_column(levels, 1)))
+            rights.level = std::max(rights.level, parse_level(text_column(levels, 2)));
+    pg::IndexReader categories(internal_relation("access_category"), internal_relation("access_category_pkey"),
+                               SnapshotSelf);
+    while (categories.next())
+        if (counts_for(role, text_column(categories, 1)))
+            (text_column(categories, 3) == "append" ? rights.append : rights.read).insert(text_column(categories, 2));
+    return rights;
+}
+
+// Valid until the next call. The basis is taken before the rows are read: what changes meanwhile counts next time.
+const Rights &rights_of(Oid role) {
+    register_callbacks();
+    if (!cache)
+        cache = new Cache();
+    Basis basis{role_changes, level_table.generation(), category_table.generation()};
+    if (cache->basis != basis || cache->by_role.size() >= cache_limit)
+        *cache = Cache{basis, {}};
+    if (auto found = cache->by_role.find(role); found != cache->by_role.end())
+        return found->second;
+    Oid owner = store::catalog().owner;
+    Rights rights;
+    if (pg::call([&]() noexcept { return superuser_arg(role) || has_privs_of_role(role, owner); }))
+        rights.level = Level::admin;
+    else
+        rights = stored_rights(role);
+    return cache->by_role.insert_or_assign(role, std::move(rights)).first->second;
+}
+
+const Rights &own_rights() { return rights_of(GetUserId()); }
+
+// The category whose readers see the stream.
+std::string_view category_of_rights(std::string_view stream) {
+    if (stream.starts_with(stream_events_prefix))
+        stream.remove_prefix(stream_events_prefix.size());
+    return store::category_of(stream);
+}
+
+// As regrole reads it, in quotes.
+std::string role_literal(Oid role) {
+    return std::string(
+        pg::call([&]() noexcept { return quote_literal_cstr(quote_identifier(GetUserNameFromId(role, false))); }));
+}
+
+std::string level_grant(Level level) {
+    return "SELECT chronicle.grant_access(" + role_literal(GetUserId()) + ", '" + level_name(level) + "')";
+}
+
+[[noreturn]] void raise_denied(const std::string &doing, std::string_view category, Level level,
+                               const char *privilege) {
+    std::string name(category), hint = "An admin can run: " + level_grant(level);
+    if (!category.starts_with('$'))
+        hint += "; or for this category alone: SELECT chronicle.grant_category(" + role_literal(GetUserId()) + ", " +
+                quoted(name) + ", '" + privilege + "')";
+    pg::raise(ERRCODE_INSUFFICIENT_PRIVILEGE,
+              {.message = "permission denied to " + doing + " category \"" + name + "\"", .hint = hint + "."});
+}
+
+} // namespace
+
+const char *level_name(Level level) { return level_names[static_cast<int>(level)]; }
 
 Level parse_level(const std::string &name) {
     for (int i = 1; i <= static_cast<int>(Level::admin); i++)
@@ -24,93 +145,13 @@ Level parse_level(const std::string &name) {
                                                 .hint = "Levels are reader, writer, operator and admin."});
 }
 
-// The current user's level, kept until a role, a membership or a grant changes.
-struct Cached {
-    Oid role;
-    uint64 catalog_generation;
-    Level level;
-    bool valid;
-} cached;
-bool registered = false;
-Oid table_oid = InvalidOid;
+void levels_changed() { level_table.changed(); }
+void categories_changed() { category_table.changed(); }
 
-void on_syscache_change(Datum, int, uint32) { cached.valid = false; }
-void on_relcache_change(Datum, Oid relation) {
-    if (!OidIsValid(relation) || relation == table_oid)
-        cached.valid = false;
+std::string quoted(const std::string &text) {
+    const char *form = text.c_str();
+    return std::string(pg::call([&]() noexcept { return quote_literal_cstr(form); }));
 }
-
-void register_callbacks() {
-    if (registered)
-        return;
-    pg::call([]() noexcept {
-        CacheRegisterSyscacheCallback(AUTHOID, on_syscache_change, Datum(0));
-        CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, on_syscache_change, Datum(0));
-        CacheRegisterRelcacheCallback(on_relcache_change, Datum(0));
-    });
-    registered = true;
-}
-
-Level stored_level(Oid role) {
-    static pg::Statement all{"SELECT role, level FROM chronicle_data.access_level"};
-    Level best = Level::none;
-    EngineScope engine;
-    pg::Rows rows = all.run();
-    for (uint64 i = 0; i < rows.count; i++) {
-        Oid granted = find_role(rows[i].text(1));
-        if (OidIsValid(granted) && pg::call([&]() noexcept { return has_privs_of_role(role, granted); }))
-            best = std::max(best, parse_level(rows[i].text(2)));
-    }
-    return best;
-}
-
-std::string role_name(Oid role) {
-    return std::string(pg::call([&]() noexcept { return GetUserNameFromId(role, false); }));
-}
-
-// As regrole reads it, in quotes.
-std::string role_literal(Oid role) {
-    return std::string(
-        pg::call([&]() noexcept { return quote_literal_cstr(quote_identifier(GetUserNameFromId(role, false))); }));
-}
-
-void change_level(FunctionCallInfo fcinfo, bool grant) {
-    pg::Arguments arguments(fcinfo);
-    if (arguments.null(0))
-        pg::raise(ERRCODE_NULL_VALUE_NOT_ALLOWED, {.message = "argument \"role\" must not be NULL"});
-    Level level = parse_level(arguments.required_text(1, "level"));
-    Oid role = DatumGetObjectId(arguments.datum(0));
-    if (role_name(role).empty()) // raises 42704 for a role that does not exist
-        return;
-    require(Level::admin, "change access levels");
-
-    static constexpr Oid two_texts[] = {TEXTOID, TEXTOID};
-    static pg::Statement raise_level{"INSERT INTO chronicle_data.access_level AS l (role, level) VALUES ($1, $2) "
-                                     "ON CONFLICT (role) DO UPDATE SET level = excluded.level",
-                                     two_texts};
-    static constexpr Oid one_text[] = {TEXTOID};
-    static pg::Statement current{"SELECT level FROM chronicle_data.access_level WHERE role = $1", one_text};
-    static pg::Statement remove{"DELETE FROM chronicle_data.access_level WHERE role = $1", one_text};
-
-    std::string name = role_name(role);
-    EngineScope engine;
-    pg::Values by_name;
-    by_name.text(name);
-    pg::Rows rows = current.run(by_name);
-    Level now = rows.empty() ? Level::none : parse_level(rows[0].text(1));
-    Level wanted = grant ? std::max(now, level) : std::min(now, static_cast<Level>(static_cast<int>(level) - 1));
-    if (wanted == now)
-        return;
-    pg::Values values;
-    values.text(name);
-    if (wanted == Level::none)
-        remove.run(values);
-    else
-        raise_level.run(values.text(level_names[static_cast<int>(wanted)]));
-    pg::call([]() noexcept { CacheInvalidateRelcacheByRelid(table_oid); });
-}
-
-} // namespace
 
 Oid find_role(const std::string &name) {
     const char *text = name.c_str();
@@ -127,27 +168,46 @@ EngineScope::EngineScope() : user_(store::catalog().owner, SECURITY_LOCAL_USERID
     settings_.set("search_path", "pg_catalog, pg_temp");
 }
 
-Level level_of(Oid role) {
-    register_callbacks();
-    const store::Catalog &catalog = store::catalog();
-    if (cached.valid && cached.role == role && cached.catalog_generation == catalog.generation)
-        return cached.level;
-    if (!OidIsValid(table_oid) || cached.catalog_generation != catalog.generation)
-        table_oid = pg::call(
-            []() noexcept { return get_relname_relid("access_level", get_namespace_oid("chronicle_data", false)); });
-    bool owns = pg::call([&]() noexcept { return superuser_arg(role) || has_privs_of_role(role, catalog.owner); });
-    uint64 generation = catalog.generation;
-    Level level = owns ? Level::admin : stored_level(role);
-    cached = {role, generation, level, true};
-    return level;
-}
+Level level_of(Oid role) { return rights_of(role).level; }
 
 void require(Level level, const char *doing) {
     if (level_of(GetUserId()) < level)
-        pg::raise(ERRCODE_INSUFFICIENT_PRIVILEGE,
-                  {.message = std::string("permission denied to ") + doing,
-                   .hint = "An admin can run: SELECT chronicle.grant_access(" + role_literal(GetUserId()) + ", '" +
-                           level_names[static_cast<int>(level)] + "')."});
+        pg::raise(ERRCODE_INSUFFICIENT_PRIVILEGE, {.message = std::string("permission denied to ") + doing,
+                                                   .hint = "An admin can run: " + level_grant(level) + "."});
+}
+
+bool may_read(std::string_view category) {
+    const Rights &rights = own_rights();
+    return rights.level >= Level::reader || rights.read.contains(category);
+}
+
+bool may_append(std::string_view category) {
+    const Rights &rights = own_rights();
+    return rights.level >= Level::writer || rights.append.contains(category);
+}
+
+bool may_read_stream(std::string_view stream) { return may_read(category_of_rights(stream)); }
+
+std::optional<std::set<std::string, std::less<>>> readable_categories() {
+    const Rights &rights = own_rights();
+    return rights.level >= Level::reader ? std::nullopt : std::optional(rights.read);
+}
+
+void require_read(std::string_view category) {
+    if (!may_read(category))
+        raise_denied("read events of", category, Level::reader, "read");
+}
+
+void require_read_stream(std::string_view stream) { require_read(category_of_rights(stream)); }
+
+void require_append(std::string_view category) {
+    if (!may_append(category))
+        raise_denied("append events to", category, Level::writer, "append");
+}
+
+void require_read_any() {
+    if (own_rights().read.empty())
+        require(Level::reader, "read events");
 }
 
 bool may_act_for(const std::string &owner) {
@@ -157,19 +217,17 @@ bool may_act_for(const std::string &owner) {
     return OidIsValid(role) && pg::call([&]() noexcept { return has_privs_of_role(GetUserId(), role); });
 }
 
-CHRONICLE_FUNCTION(chronicle_grant_access) {
-    change_level(fcinfo, true);
-    PG_RETURN_VOID();
-}
-
-CHRONICLE_FUNCTION(chronicle_revoke_access) {
-    change_level(fcinfo, false);
-    PG_RETURN_VOID();
-}
+// --- for views: what the reader may see ---
 
 CHRONICLE_FUNCTION(chronicle_has_level) {
     Level level = parse_level(pg::Arguments(fcinfo).required_text(0, "level"));
     PG_RETURN_BOOL(level_of(GetUserId()) >= level);
+}
+
+CHRONICLE_FUNCTION(chronicle_may_read) { PG_RETURN_BOOL(may_read(pg::Arguments(fcinfo).required_text(0, "category"))); }
+
+CHRONICLE_FUNCTION(chronicle_may_read_stream) {
+    PG_RETURN_BOOL(may_read_stream(pg::Arguments(fcinfo).required_text(0, "stream")));
 }
 
 // NULL for a role that is not known (an execution of a workflow without a run, say): that one gives no right.

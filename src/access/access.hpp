@@ -4,6 +4,8 @@
 #include "pg/spi.hpp"
 #include "pg/xact.hpp"
 
+#include <set>
+
 namespace chronicle::access {
 
 /// Cumulative: each has what the ones before it have.
@@ -13,8 +15,27 @@ enum class Level { none, reader, writer, operator_, admin };
 Level level_of(Oid role);
 /// 42501 unless the current user has the level; `doing` ends the sentence "permission denied to …".
 void require(Level level, const char *doing);
+/// The current user's right to a category: by its level (reader, writer), or by a grant of this category
+/// (grant_category), given to it or to a role whose privileges it has. For users' categories; the events of runs
+/// (category "workflow") go by the rights on the run.
+bool may_read(std::string_view category);
+bool may_append(std::string_view category);
+/// The same for one stream. What happened to a stream ($streams-<name>) is seen by those who see the stream.
+bool may_read_stream(std::string_view stream);
+/// The categories that the current user was granted to read; nothing when its level lets it read them all.
+std::optional<std::set<std::string, std::less<>>> readable_categories();
+/// 42501 unless the current user may. The message and its hint name the category, which the caller named.
+void require_read(std::string_view category);
+void require_read_stream(std::string_view stream); // whether it is there or not: the answer does not tell
+void require_append(std::string_view category);
+/// 42501 unless the current user may read some category.
+void require_read_any();
+
 /// True when the current user may act for this owner: it has the role's privileges, or is an admin.
 bool may_act_for(const std::string &owner);
+
+/// The name as quoted text, for a hint that works as it stands.
+std::string quoted(const std::string &text);
 
 /// The engine's own statements: as the extension's owner, with a search_path that nobody else can fill, connected to
 /// SPI. User code never runs inside.

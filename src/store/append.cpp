@@ -404,7 +404,8 @@ void append_system_event(const std::string &stream, const char *type, int64 vers
 
 std::vector<Appended> append(const std::vector<Append> &appends) {
     check_call(appends);
-    access::require(access::Level::writer, "append events");
+    for (const Append &append : appends)
+        access::require_append(category_of(append.stream));
     return append_checked(appends);
 }
 

@@ -32,6 +32,7 @@ namespace chronicle::store {
 
 namespace {
 
+constexpr std::string_view streams_category = "$streams"; // what happened to streams: their deletion
 constexpr size_t merge_limit = 64; // more kinds than this: one scan of the whole log is cheaper than a merge
 
 bool matches(const char *pattern, std::string_view text) {
@@ -91,6 +92,7 @@ public:
     struct Known {
         std::string name;
         int64 hidden = 0;
+        bool readable = true; // by the caller
     };
     const Known &of(int64 id, Snapshot snapshot) {
         auto found = known_.find(id);
@@ -101,6 +103,7 @@ public:
             known = read(id, SnapshotSelf).value_or(Known{});
             known->hidden = 0;
         }
+        known->readable = access::may_read_stream(known->name);
         return known_.emplace(id, std::move(*known)).first->second;
     }
 
@@ -171,8 +174,9 @@ public:
         wants_runs_ = query_.include_system || (query_.categories && among(query_.categories, workflow_category));
         wants_users_ = !query_.categories || query_.categories->size() > 1 || !wants_runs_ ||
                        (*query_.categories)[0] != workflow_category;
+        readable_ = access::readable_categories();
         if (wants_users_) {
-            access::require(access::Level::reader, "read events");
+            check_rights();
             open_user_sources();
         }
         if (wants_runs_ && among(query_.categories, workflow_category))
@@ -196,14 +200,26 @@ private:
         return nullptr;
     }
 
+    // Who names a category must have the right to it; who names none gets those that it may read. What happened to
+    // streams (category $streams) is anybody's to ask for, and looked at stream by stream.
+    void check_rights() const {
+        access::require_read_any();
+        if (query_.categories)
+            for (const std::string &category : *query_.categories)
+                if (category != workflow_category && category != streams_category)
+                    access::require_read(category);
+    }
+
     // System categories only for those who name them, or ask for all.
     bool wants_category(std::string_view category) const {
+        if (readable_ && category != streams_category && !readable_->contains(category))
+            return false;
         return category.front() != '$' || query_.include_system || query_.categories;
     }
 
     // The kinds that pass; nothing when every kind does.
     std::optional<std::vector<int32>> wanted_kinds() {
-        if (!query_.categories && !query_.types && !query_.type_regex)
+        if (!query_.categories && !query_.types && !query_.type_regex && !readable_)
             return std::nullopt;
         const Catalog &c = catalog();
         // By the newest state: a kind without an event that the snapshot sees costs nothing.
@@ -213,7 +229,7 @@ private:
         while (reader.next()) {
             std::string category = pg::to_string(reader.column(2, &is_null)),
                         type = pg::to_string(reader.column(3, &is_null));
-            if (among(query_.categories, category) && among(query_.types, type) &&
+            if (wants_category(category) && among(query_.categories, category) && among(query_.types, type) &&
                 (!query_.type_regex || matches(query_.type_regex->c_str(), type)))
                 kinds.push_back(DatumGetInt32(reader.column(1, &is_null)));
         }
@@ -270,7 +286,8 @@ private:
         if (!kinds_.empty() && !kinds_.contains(DatumGetInt32(reader.column(6, &is_null))))
             return std::nullopt;
         const Streams::Known &stream = streams_.of(DatumGetInt64(reader.column(2, &is_null)), snapshot_);
-        if (DatumGetInt64(reader.column(3, &is_null)) <= stream.hidden || !wants_category(category_of(stream.name)))
+        if (DatumGetInt64(reader.column(3, &is_null)) <= stream.hidden || !stream.readable ||
+            !wants_category(category_of(stream.name)))
             return std::nullopt;
         return read_user_event(reader, stream.name);
     }
@@ -302,6 +319,7 @@ private:
     Snapshot snapshot_;
     int64 mark_;
     bool wants_runs_, wants_users_;
+    std::optional<std::set<std::string, std::less<>>> readable_; // nothing: every category
     std::optional<PathFilter> path_;
     std::vector<Source> sources_;
     std::unordered_set<int32> kinds_; // when the whole log is scanned for them

@@ -137,7 +137,7 @@ std::unique_ptr<EventSource> open_read_stream(const pg::Arguments &arguments, Sn
     require_positive(range.count, "max_count");
     if (category_of(stream) == workflow_category)
         return std::make_unique<RunReader>(std::move(stream), range, snapshot);
-    access::require(access::Level::reader, "read events");
+    access::require_read_stream(stream);
     return std::make_unique<StreamReader>(std::move(stream), range, snapshot);
 }
 
@@ -258,7 +258,7 @@ EventOpener event_opener(PGFunction function) {
 CHRONICLE_FUNCTION(chronicle_stream_version) {
     std::string stream = pg::Arguments(fcinfo).required_text(0, "stream");
     check_name(stream, "stream name");
-    access::require(access::Level::reader, "read events");
+    access::require_read_stream(stream);
     std::optional<Stream> found = find_stream(stream, SnapshotSelf);
     int64 version = found ? last_version(found->id) : 0;
     if (version == 0)
