@@ -54,13 +54,14 @@ CREATE UNIQUE INDEX execution_idempotency ON chronicle_data.execution (workflow_
     WHERE idempotency_key IS NOT NULL;
 SELECT pg_catalog.pg_extension_config_dump('chronicle_data.execution', '');
 
--- The queue: only nodes that wait for an executor or have one. A finished node leaves it for node_result.
+-- The queue: only nodes that wait for an executor or have one. A finished node leaves it for node_result. held: ready,
+-- but the run is paused; scheduled: ready at the run's run_at.
 CREATE SEQUENCE chronicle_data.queue_seq AS bigint CACHE 32;
 CREATE TABLE chronicle_data.node_task (
     execution_id uuid NOT NULL,
     node_index int NOT NULL,                   -- position in the definition's nodes
     node_id text COLLATE "C" NOT NULL,
-    state text COLLATE "C" NOT NULL CHECK (state IN ('ready', 'running', 'retrying', 'waiting')),
+    state text COLLATE "C" NOT NULL CHECK (state IN ('ready', 'running', 'retrying', 'waiting', 'held', 'scheduled')),
     owner text COLLATE "C" NOT NULL,
     priority int NOT NULL,
     queue_number bigint NOT NULL DEFAULT nextval('chronicle_data.queue_seq'),
@@ -68,7 +69,7 @@ CREATE TABLE chronicle_data.node_task (
     losses int NOT NULL DEFAULT 0,             -- times in a row that the worker died while this node ran alone
     alone boolean NOT NULL DEFAULT false,      -- run it in a transaction of its own
     queued_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    due_at timestamptz,
+    due_at timestamptz,                        -- of retrying, and of scheduled (run_at)
     started_at timestamptz,
     lease_slot int,                            -- the executor that runs it: slot and generation in shared memory
     lease_generation bigint,
@@ -76,6 +77,7 @@ CREATE TABLE chronicle_data.node_task (
 ) WITH (fillfactor = 60, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0.0,
         autovacuum_vacuum_insert_scale_factor = 0.0, autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX node_task_ready ON chronicle_data.node_task (owner, priority DESC, queue_number) WHERE state = 'ready';
+CREATE INDEX node_task_due ON chronicle_data.node_task (due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX node_task_running ON chronicle_data.node_task (lease_slot, lease_generation) WHERE state = 'running';
 SELECT pg_catalog.pg_extension_config_dump('chronicle_data.node_task', '');
 SELECT pg_catalog.pg_extension_config_dump('chronicle_data.queue_seq', '');
@@ -141,9 +143,9 @@ CREATE FUNCTION chronicle.execute_workflow(
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chronicle_execute_workflow';
 COMMENT ON FUNCTION chronicle.execute_workflow(text, jsonb, text, int, int, timestamptz, jsonb) IS
 'Queues one run of a workflow as part of the caller''s transaction and returns its id; workers take it up after the commit.
-input: the context''s "input". version: NULL the newest. priority: higher first. metadata: kept with the run.
-idempotency_key and run_at: not built yet, 0A000 when given.
-Errors: 42704 no such workflow or version; 55000 it is disabled; 42501 neither its owner nor an admin.';
+input: the context''s "input". version: NULL the newest. priority: -1000000 to 1000000, higher first. run_at: not before that time. metadata: a JSON object kept with the run.
+idempotency_key: 1 to 1024 bytes, of this workflow; while a run with it is kept, the same call returns that run and starts none.
+Errors: CH033 the key was used with another input; 42704 no such workflow or version; 55000 it is disabled; 22023 a bad key, priority, run_at or metadata; 42501 neither its owner nor an admin.';
 
 CREATE FUNCTION chronicle.wait_for_execution(execution_id uuid, timeout interval DEFAULT '30s') RETURNS text
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chronicle_wait_for_execution';

@@ -107,8 +107,10 @@ SELECT e.execution_id, e.workflow_id, n.node_id, n.node_type, n.status, n.attemp
   FROM chronicle_data.execution AS e
  CROSS JOIN LATERAL (
        SELECT n.node_index, n.node_id, n.node_type,
-              COALESCE(r.status, CASE WHEN e.ended_at IS NOT NULL THEN 'cancelled' ELSE COALESCE(t.state, 'pending') END)
-                  AS status,
+              COALESCE(r.status, CASE WHEN e.ended_at IS NOT NULL THEN 'cancelled'
+                                      WHEN t.state = 'held' THEN 'ready'
+                                      WHEN t.state = 'scheduled' THEN 'pending'
+                                      ELSE COALESCE(t.state, 'pending') END) AS status,
               COALESCE(r.attempts, t.attempt, 0) AS attempts,
               COALESCE(r.started_at, t.started_at) AS started_at, r.ended_at,
               r.records_processed, r.output, COALESCE(r.output_truncated, false) AS output_truncated,

@@ -33,7 +33,7 @@ int timeout_of(const core::Node &node) {
 
 Execution require_execution(const pg::Uuid &id) {
     std::optional<Execution> found = find_execution(id);
-    if (!found || (found->status != "running" && found->status != "waiting"))
+    if (!found || found->status == "pending" || is_over(found->status))
         throw LeaseLost{};
     return *std::move(found);
 }
@@ -48,6 +48,7 @@ Batch::Batch(const Claim &claim, const Claimant &claimant, bool alone)
     state_ = load_state(claim.execution, graph());
     const char *owner = execution_.owner.c_str();
     owner_role_ = pg::call([&]() noexcept { return get_role_oid(owner, false); });
+    alone_ = alone_ || execution_.status == "paused"; // what runs already ends; nothing else begins
     begun_ = GetCurrentTimestamp();
 }
 
@@ -310,16 +311,22 @@ void Batch::fail(const pg::Error &error) {
 
 // --- recording ---
 
+// The run may have been paused in between: then no successor has run, and what is ready next is held.
 void Batch::verify_lease() {
     static constexpr Oid types[] = {UUIDOID, INT4OID, INT4OID, INT8OID, INT4OID};
     static pg::Statement find{
-        "SELECT 1 FROM chronicle_data.node_task WHERE execution_id = $1 AND node_index = $2 "
-        "AND state = 'running' AND lease_slot = $3 AND lease_generation = $4 AND attempt = $5 FOR UPDATE",
+        "SELECT e.status FROM chronicle_data.node_task t JOIN chronicle_data.execution e USING (execution_id) "
+        "WHERE t.execution_id = $1 AND t.node_index = $2 AND t.state = 'running' AND t.lease_slot = $3 "
+        "AND t.lease_generation = $4 AND t.attempt = $5 FOR UPDATE OF t",
         types};
     pg::Values values;
     values.uuid(claim_.execution).int4(claim_.node_index).int4(claimant_.slot);
-    if (find.run(values.int8(static_cast<int64>(claimant_.generation)).int4(claim_.attempt)).empty())
+    pg::Rows rows = find.run(values.int8(static_cast<int64>(claimant_.generation)).int4(claim_.attempt));
+    if (rows.empty())
         throw LeaseLost{};
+    execution_.status = rows[0].text(1);
+    if (execution_.status == "paused" && members_.size() > 1)
+        throw RepeatAlone{};
 }
 
 // A failed attempt that may be repeated goes back to the queue, due later.
@@ -341,12 +348,12 @@ bool Batch::schedule_retry(const Member &member, std::vector<Event> &events) {
     TimestampTz due = member.result.ended_at + static_cast<int64>(wait_ms * 1000.0);
     pg::Values values;
     values.uuid(claim_.execution).int4(member.result.index).text(node.id).text(execution_.owner);
-    values.int4(execution_.priority + node.priority).int4(member.result.attempts).time(due).boolean(alone_);
+    values.int4(task_priority(execution_, node)).int4(member.result.attempts).time(due).boolean(alone_);
     upsert.run(values);
     Event event = make_node_event(execution_, node, "NodeExecutionRetryScheduled", member.result.attempts,
                                   member.result.ended_at);
     event.data["delay"] = wait_ms;
-    event.data["dueAt"] = std::string(pg::call([&]() noexcept { return timestamptz_to_str(due); }));
+    event.data["dueAt"] = time_text(due);
     events.push_back(std::move(event));
     worker::announce_ready(owner_role_); // the scheduler, too: it sets its clock
     return true;

@@ -1,6 +1,7 @@
 #include "flow/json.hpp"
 #include "flow/execution.hpp"
 
+#include "sqlstates.hpp"
 #include "worker/registry.hpp"
 
 extern "C" {
@@ -50,7 +51,7 @@ std::vector<int> read_int_array(Datum datum) {
 // A node that waits for an executor, or has one: its result is that it was cancelled. The row leaves the queue, so
 // whoever runs it finds at its end that it holds nothing any more; and it is interrupted when this commits.
 void cancel_node(const Execution &execution, const core::Node &node, int index, TimestampTz now,
-                 std::vector<Event> &events) {
+                 const std::string &reason, std::vector<Event> &events) {
     static constexpr Oid types[] = {UUIDOID, INT4OID};
     static pg::Statement remove{
         "DELETE FROM chronicle_data.node_task WHERE execution_id = $1 AND node_index = $2 "
@@ -67,7 +68,7 @@ void cancel_node(const Execution &execution, const core::Node &node, int index, 
             worker::announce_cancel(rows[0].int4(4), static_cast<uint64>(rows[0].int8(5)));
     }
     Event event = make_node_event(execution, node, "NodeExecutionCancelled", result.attempts, now);
-    event.data["reason"] = "the run failed";
+    event.data["reason"] = reason;
     events.push_back(std::move(event));
     insert_result(execution, node, result);
 }
@@ -87,6 +88,20 @@ void end_execution(const Execution &execution, const char *status, TimestampTz n
 }
 
 } // namespace
+
+std::string time_text(TimestampTz at) {
+    return pg::call([&]() noexcept { return timestamptz_to_str(at); });
+}
+
+bool is_over(const std::string &status) { return status == "completed" || status == "failed" || status == "cancelled"; }
+
+void raise_unknown_execution(const pg::Uuid &id) {
+    std::string text = core::uuid_to_text(id);
+    pg::raise(invalid_execution_state,
+              {.message = "execution " + text + " does not exist",
+               .detail = core::json{{"execution", text}, {"state", nullptr}}.dump(),
+               .hint = "SELECT execution_id FROM chronicle.executions lists those that you may see."});
+}
 
 double milliseconds(TimestampTz from, TimestampTz to) { return static_cast<double>(to - from) / 1000.0; }
 
@@ -181,7 +196,7 @@ void fail_execution(const Execution &execution, const core::Definition &graph, c
     TimestampTz now = GetCurrentTimestamp();
     int completed = static_cast<int>(std::count(state.nodes.begin(), state.nodes.end(), core::NodeState::completed));
     for (int node : core::cancel_unfinished(graph, state))
-        cancel_node(execution, graph.nodes[static_cast<size_t>(node)], node, now, events);
+        cancel_node(execution, graph.nodes[static_cast<size_t>(node)], node, now, "the run failed", events);
     Event event = make_event(execution, "WorkflowFailed", now);
     event.data["duration"] = milliseconds(execution.started_at.value_or(now), now);
     event.data["failedNodeId"] = failure.node_id;
@@ -191,6 +206,22 @@ void fail_execution(const Execution &execution, const core::Definition &graph, c
     event.data["totalNodes"] = execution.total_nodes;
     events.push_back(std::move(event));
     end_execution(execution, "failed", now, completed, &failure);
+}
+
+void cancel_execution(const Execution &execution, const core::Definition &graph, core::RunState &state,
+                      const std::string &reason, std::vector<Event> &events) {
+    TimestampTz now = GetCurrentTimestamp();
+    int completed = static_cast<int>(std::count(state.nodes.begin(), state.nodes.end(), core::NodeState::completed));
+    for (int node : core::cancel_unfinished(graph, state))
+        cancel_node(execution, graph.nodes[static_cast<size_t>(node)], node, now, "the run was cancelled", events);
+    Event event = make_event(execution, "WorkflowCancelled", now);
+    event.data["duration"] = milliseconds(execution.started_at.value_or(now), now);
+    event.data["completedNodes"] = completed;
+    event.data["totalNodes"] = execution.total_nodes;
+    if (!reason.empty())
+        event.data["reason"] = reason;
+    events.push_back(std::move(event));
+    end_execution(execution, "cancelled", now, completed, nullptr);
 }
 
 void insert_result(const Execution &execution, const core::Node &node, const NodeResult &result) {
@@ -221,23 +252,34 @@ void insert_result(const Execution &execution, const core::Node &node, const Nod
 }
 
 void enqueue(const Execution &execution, const core::Definition &graph, const std::vector<int> &nodes,
-             const std::vector<int> &alone) {
-    static constexpr Oid types[] = {UUIDOID, INT4OID, TEXTOID, TEXTOID, INT4OID, BOOLOID};
-    static pg::Statement insert{
-        "INSERT INTO chronicle_data.node_task (execution_id, node_index, node_id, state, owner, priority, alone) "
-        "VALUES ($1, $2, $3, 'ready', $4, $5, $6)",
-        types};
+             const std::vector<int> &alone, std::optional<TimestampTz> not_before) {
+    static constexpr Oid types[] = {UUIDOID, INT4OID, TEXTOID, TEXTOID, INT4OID, BOOLOID, TEXTOID, TIMESTAMPTZOID};
+    static pg::Statement insert{"INSERT INTO chronicle_data.node_task (execution_id, node_index, node_id, owner, "
+                                "priority, alone, state, due_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+                                types};
     if (nodes.empty())
         return;
+    const char *state = execution.status == "paused" ? "held" : not_before ? "scheduled" : "ready";
     for (int index : nodes) {
         const core::Node &node = graph.nodes[static_cast<size_t>(index)];
         bool by_itself = node.own_transaction || std::find(alone.begin(), alone.end(), index) != alone.end();
         pg::Values values;
         values.uuid(execution.id).int4(index).text(node.id).text(execution.owner);
-        insert.run(values.int4(execution.priority + node.priority).boolean(by_itself));
+        values.int4(task_priority(execution, node)).boolean(by_itself).text(state);
+        not_before ? values.time(*not_before) : values.null();
+        insert.run(values);
     }
-    const char *owner = execution.owner.c_str();
-    worker::announce_ready(pg::call([&]() noexcept { return get_role_oid(owner, true); }));
+    announce_ready_of(execution.owner);
+}
+
+int task_priority(const Execution &execution, const core::Node &node) {
+    constexpr int64 limit = PG_INT32_MAX;
+    return static_cast<int>(std::clamp(int64(execution.priority) + node.priority, -limit, limit));
+}
+
+void announce_ready_of(const std::string &owner) {
+    const char *name = owner.c_str();
+    worker::announce_ready(pg::call([&]() noexcept { return get_role_oid(name, true); }));
 }
 
 } // namespace chronicle::flow

@@ -31,6 +31,14 @@ Event make_event(const Execution &execution, const char *type, TimestampTz at);
 Event make_node_event(const Execution &execution, const core::Node &node, const char *type, int attempt,
                       TimestampTz at);
 
+/// A time as events carry it.
+std::string time_text(TimestampTz at);
+
+/// completed, failed or cancelled.
+bool is_over(const std::string &status);
+/// CH031: unknown, or not for the current user to see.
+[[noreturn]] void raise_unknown_execution(const pg::Uuid &id);
+
 /// Why a run failed.
 struct Failure {
     std::string node_id, error, sqlstate, detail, hint, context;
@@ -42,6 +50,10 @@ void complete_execution(const Execution &execution, int completed_nodes, std::ve
 /// Ends it as failed: nodes that wait or run elsewhere are cancelled.
 void fail_execution(const Execution &execution, const core::Definition &graph, core::RunState &state,
                     const Failure &failure, std::vector<Event> &events);
+
+/// Ends it as cancelled; so are its nodes that are not over. `reason`: an empty one says nothing.
+void cancel_execution(const Execution &execution, const core::Definition &graph, core::RunState &state,
+                      const std::string &reason, std::vector<Event> &events);
 
 /// Records how a node ended.
 struct NodeResult {
@@ -59,9 +71,14 @@ struct NodeResult {
 };
 void insert_result(const Execution &execution, const core::Node &node, const NodeResult &result);
 
-/// Makes nodes ready: they enter the queue, and executors of the owner are woken at commit.
+/// Makes nodes ready: they enter the queue, and executors of the owner are woken at commit. Those of a paused run are
+/// held; with `not_before` they wait for that time.
 void enqueue(const Execution &execution, const core::Definition &graph, const std::vector<int> &nodes,
-             const std::vector<int> &alone);
+             const std::vector<int> &alone, std::optional<TimestampTz> not_before = {});
+/// The place of a node in the queue: the run's priority and its own.
+int task_priority(const Execution &execution, const core::Node &node);
+/// Wakes the executors of a role (by name) and the scheduler at commit.
+void announce_ready_of(const std::string &owner);
 
 double milliseconds(TimestampTz from, TimestampTz to);
 

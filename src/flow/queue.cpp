@@ -67,11 +67,24 @@ void mark_execution_running(const Execution &execution, TimestampTz now) {
     update.run(values.uuid(execution.id).time(now));
 }
 
-// The events of a claim: the run's start with its first node, and the attempt's.
-void record_claim(const Claim &claim, TimestampTz now) {
+// The claimed node of a run that is paused: held until it is resumed. (Its retry or its run_at came due.)
+void hold(const Claim &claim) {
+    static constexpr Oid types[] = {UUIDOID, INT4OID};
+    static pg::Statement update{"UPDATE chronicle_data.node_task SET state = 'held', attempt = attempt - 1, "
+                                "lease_slot = NULL, lease_generation = NULL, started_at = NULL "
+                                "WHERE execution_id = $1 AND node_index = $2",
+                                types};
+    pg::Values values;
+    update.run(values.uuid(claim.execution).int4(claim.node_index));
+}
+
+// The events of a claim: the run's start with its first node, and the attempt's. False: the run is paused.
+bool record_claim(const Claim &claim, TimestampTz now) {
     std::optional<Execution> execution = find_execution(claim.execution);
     if (!execution)
         pg::raise(ERRCODE_UNDEFINED_OBJECT, {.message = "a queued node's execution is missing"});
+    if (execution->status == "paused")
+        return false;
     std::vector<Event> events;
     if (execution->status == "pending") {
         mark_execution_running(*execution, now);
@@ -84,6 +97,7 @@ void record_claim(const Claim &claim, TimestampTz now) {
     const core::Node &node = graph.nodes[static_cast<size_t>(claim.node_index)];
     events.push_back(make_node_event(*execution, node, "NodeExecutionStarted", claim.attempt, now));
     write_events(claim.execution, execution->owner, events);
+    return true;
 }
 
 // One look at the queue. `wait_for`: a run whose lock somebody held; the next look waits for it.
@@ -100,7 +114,11 @@ std::optional<Claim> look(const Claimant &claimant, std::optional<pg::Uuid> &wai
         }
         TimestampTz now = GetCurrentTimestamp();
         if (std::optional<Claim> claim = take(candidate, claimant, now)) {
-            record_claim(*claim, now);
+            if (!record_claim(*claim, now)) {
+                hold(*claim);
+                wait_for = claim->execution; // look again: behind it may be others
+                continue;
+            }
             wait_for.reset();
             return claim;
         }
@@ -139,10 +157,8 @@ void make_ready(const Lost &lost, bool counts) {
                                 types};
     pg::Values values;
     pg::Rows rows = update.run(values.uuid(lost.execution).int4(lost.node_index).int4(counts ? 1 : 0));
-    std::string owner = rows.empty() ? "" : rows[0].text(1);
-    const char *name = owner.c_str();
     if (!rows.empty())
-        worker::announce_ready(pg::call([&]() noexcept { return get_role_oid(name, true); }));
+        announce_ready_of(rows[0].text(1));
 }
 
 // The node fails for good, and the run with it. The caller holds the run's lock.
@@ -252,17 +268,15 @@ void reclaim() {
 TimestampTz promote_due() {
     static pg::Statement promote{
         "UPDATE chronicle_data.node_task t SET state = 'ready', due_at = NULL FROM (SELECT execution_id, node_index "
-        "FROM chronicle_data.node_task WHERE state = 'retrying' AND due_at <= clock_timestamp() FOR UPDATE SKIP "
-        "LOCKED) d "
+        "FROM chronicle_data.node_task WHERE state IN ('retrying', 'scheduled') AND due_at <= clock_timestamp() "
+        "FOR UPDATE SKIP LOCKED) d "
         "WHERE t.execution_id = d.execution_id AND t.node_index = d.node_index RETURNING t.owner"};
-    static pg::Statement next{"SELECT min(due_at) FROM chronicle_data.node_task WHERE state = 'retrying'"};
+    static pg::Statement next{
+        "SELECT min(due_at) FROM chronicle_data.node_task WHERE state IN ('retrying', 'scheduled')"};
     access::EngineScope engine;
     pg::Rows rows = promote.run();
-    for (uint64 i = 0; i < rows.count; i++) {
-        std::string owner = rows[i].text(1);
-        const char *name = owner.c_str();
-        worker::announce_ready(pg::call([&]() noexcept { return get_role_oid(name, true); }));
-    }
+    for (uint64 i = 0; i < rows.count; i++)
+        announce_ready_of(rows[i].text(1));
     pg::Rows due = next.run();
     return due[0].null(1) ? 0 : due[0].time(1);
 }

@@ -1,22 +1,103 @@
 // execute_workflow: a run enters the queue as part of the caller's transaction.
-#include "flow/execution.hpp"
+//
+// Idempotency keys: the unique index decides who is first. ON CONFLICT DO NOTHING waits for another transaction that
+// has inserted the key and not ended; when it commits, the second look (with a snapshot of its own) finds its run.
+// In REPEATABLE READ and above, a run that is too new for the snapshot is 40001.
+#include "flow/start.hpp"
 #include "flow/json.hpp"
 
 #include "sqlstates.hpp"
 #include "worker/registry.hpp"
 
+extern "C" {
+#include "utils/timestamp.h"
+}
+
 namespace chronicle::flow {
 
 namespace {
 
-struct Startable {
-    int64 definition_id;
-    int version;
-    std::string owner;
-    bool enabled;
-};
+constexpr size_t key_limit = 1024; // bytes
+constexpr int priority_limit = 1000000;
 
-std::optional<Startable> find_version(const std::string &workflow, std::optional<int32> version) {
+void check_enabled(const Startable &what) {
+    if (!what.enabled)
+        pg::raise(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                  {.message = "workflow \"" + what.workflow_id + "\" is disabled"});
+}
+
+// The run that has this key; CH033 when it was started with another input.
+std::optional<pg::Uuid> find_by_key(const Startable &what, const StartRequest &request) {
+    static constexpr Oid types[] = {TEXTOID, TEXTOID, JSONBOID};
+    static pg::Statement find{"SELECT execution_id, input = $3 FROM chronicle_data.execution "
+                              "WHERE workflow_id = $1 AND idempotency_key = $2",
+                              types};
+    access::EngineScope engine;
+    pg::Values values;
+    pg::Rows rows = find.run(values.text(what.workflow_id).text(*request.idempotency_key).jsonb(request.input));
+    if (rows.empty())
+        return std::nullopt;
+    pg::Uuid id = rows[0].uuid(1);
+    if (!rows[0].boolean(2))
+        pg::raise(idempotency_conflict,
+                  {.message = "idempotency key \"" + *request.idempotency_key + "\" was used with another input",
+                   .detail =
+                       core::json{{"key", *request.idempotency_key}, {"execution", core::uuid_to_text(id)}}.dump(),
+                   .hint = "A retry repeats the input; another run needs another key."});
+    return id;
+}
+
+// False: the key has a run already.
+bool insert_execution(const Execution &execution, const StartRequest &request, TimestampTz now) {
+    static constexpr Oid types[] = {UUIDOID, TEXTOID, INT4OID,        INT8OID,  TEXTOID,  TEXTOID,        INT4OID,
+                                    INT4OID, TEXTOID, TIMESTAMPTZOID, JSONBOID, JSONBOID, TIMESTAMPTZOID, TEXTOID};
+#define INSERT_EXECUTION                                                                                               \
+    "INSERT INTO chronicle_data.execution (execution_id, workflow_id, version, definition_id, owner, started_by, "     \
+    "priority, total_nodes, status, queued_at, input, metadata, run_at, idempotency_key) "                             \
+    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
+    static pg::Statement insert{INSERT_EXECUTION, types};
+    static pg::Statement insert_once{
+        INSERT_EXECUTION " ON CONFLICT (workflow_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING",
+        types};
+#undef INSERT_EXECUTION
+    pg::Values values;
+    values.uuid(execution.id).text(execution.workflow_id).int4(execution.version).int8(execution.definition_id);
+    values.text(execution.owner);
+    values.text(request.started_by
+                    ? *request.started_by
+                    : std::string(pg::call([]() noexcept { return GetUserNameFromId(GetSessionUserId(), false); })));
+    values.int4(execution.priority).int4(execution.total_nodes).text(execution.status).time(now);
+    values.jsonb(request.input).jsonb(request.metadata);
+    request.run_at ? values.time(*request.run_at) : values.null();
+    values.maybe_text(request.idempotency_key);
+    return (request.idempotency_key ? insert_once : insert).run(values).count > 0;
+}
+
+// False: another run has the key.
+bool queue(const Execution &execution, const core::Definition &graph, const StartRequest &request) {
+    TimestampTz now = GetCurrentTimestamp();
+    bool later = request.run_at && *request.run_at > now;
+    core::RunState state = core::initial_state(graph);
+    core::Decision decision = core::start(graph, state);
+    Event queued = make_event(execution, "WorkflowQueued", now);
+    queued.data["totalNodes"] = execution.total_nodes;
+    queued.data["version"] = execution.version;
+    queued.data.update(request.origin);
+    if (later)
+        queued.data["runAt"] = time_text(*request.run_at);
+
+    access::EngineScope engine;
+    lock_execution(execution.id);
+    if (!insert_execution(execution, request, now))
+        return false;
+    enqueue(execution, graph, decision.ready, {}, later ? request.run_at : std::nullopt);
+    write_events(execution.id, execution.owner, {queued});
+    return true;
+}
+
+} // namespace
+
+std::optional<Startable> find_startable(const std::string &workflow, std::optional<int32> version) {
     static constexpr Oid types[] = {TEXTOID, INT4OID};
     static pg::Statement find{"SELECT v.definition_id, v.version, w.owner, w.enabled FROM chronicle_data.workflow w "
                               "JOIN chronicle_data.workflow_version v USING (workflow_id) WHERE w.workflow_id = $1 AND "
@@ -29,11 +110,11 @@ std::optional<Startable> find_version(const std::string &workflow, std::optional
     pg::Rows rows = find.run(values);
     if (rows.empty())
         return std::nullopt;
-    return Startable{rows[0].int8(1), rows[0].int4(2), rows[0].text(3), rows[0].boolean(4)};
+    return Startable{workflow, rows[0].int8(1), rows[0].int4(2), rows[0].text(3), rows[0].boolean(4)};
 }
 
 Startable require_startable(const std::string &workflow, std::optional<int32> version) {
-    std::optional<Startable> found = find_version(workflow, version);
+    std::optional<Startable> found = find_startable(workflow, version);
     if (!found || !access::may_act_for(found->owner)) {
         if (found)
             pg::raise(ERRCODE_INSUFFICIENT_PRIVILEGE,
@@ -45,61 +126,61 @@ Startable require_startable(const std::string &workflow, std::optional<int32> ve
                    .hint =
                        "SELECT workflow_id, version FROM chronicle.workflows lists them; create_workflow makes one."});
     }
-    if (!found->enabled)
-        pg::raise(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, {.message = "workflow \"" + workflow + "\" is disabled"});
     return *found;
 }
 
-struct Request {
-    std::string workflow;
-    std::string input, metadata; // JSON text
-    int priority = 0;
-    Startable what;
-};
-
-void insert_execution(const Execution &execution, const Request &request, TimestampTz now) {
-    static constexpr Oid types[] = {UUIDOID, TEXTOID, INT4OID,        INT8OID,  TEXTOID, TEXTOID,
-                                    INT4OID, INT4OID, TIMESTAMPTZOID, JSONBOID, JSONBOID};
-    static pg::Statement insert{"INSERT INTO chronicle_data.execution (execution_id, workflow_id, version, "
-                                "definition_id, owner, started_by, status, "
-                                "priority, total_nodes, queued_at, input, metadata) VALUES ($1, $2, $3, $4, $5, $6, "
-                                "'pending', $7, $8, $9, $10, $11)",
-                                types};
-    const char *caller = pg::call([]() noexcept { return GetUserNameFromId(GetSessionUserId(), false); });
-    pg::Values values;
-    values.uuid(execution.id).text(execution.workflow_id).int4(execution.version).int8(execution.definition_id);
-    values.text(execution.owner).text(caller).int4(execution.priority).int4(execution.total_nodes).time(now);
-    insert.run(values.jsonb(request.input).jsonb(request.metadata));
+pg::Uuid start_execution(const Startable &what, const StartRequest &request) {
+    (void)to_json(request.input); // what a node could not read is refused here
+    std::shared_ptr<const StoredDefinition> definition = stored_definition(what.definition_id);
+    const core::Definition &graph = definition->graph;
+    for (;;) {
+        if (request.idempotency_key)
+            if (std::optional<pg::Uuid> found = find_by_key(what, request))
+                return *found;
+        check_enabled(what);
+        Execution execution{.id = pg::new_uuid(),
+                            .workflow_id = what.workflow_id,
+                            .workflow_name = graph.name.empty() ? what.workflow_id : graph.name,
+                            .owner = what.owner,
+                            .status = "pending",
+                            .version = what.version,
+                            .definition_id = what.definition_id,
+                            .priority = request.priority,
+                            .total_nodes = static_cast<int>(graph.nodes.size()),
+                            .input = {},
+                            .started_at = {}};
+        if (queue(execution, graph, request))
+            return execution.id;
+        pg::check_interrupts(); // the key's run: the next look finds it, or it is gone again
+    }
 }
 
-pg::Uuid start(const Request &request) {
-    (void)to_json(request.input); // what a node could not read is refused here
-    std::shared_ptr<const StoredDefinition> definition = stored_definition(request.what.definition_id);
-    const core::Definition &graph = definition->graph;
-    Execution execution{.id = pg::new_uuid(),
-                        .workflow_id = request.workflow,
-                        .workflow_name = graph.name.empty() ? request.workflow : graph.name,
-                        .owner = request.what.owner,
-                        .status = "pending",
-                        .version = request.what.version,
-                        .definition_id = request.what.definition_id,
-                        .priority = request.priority,
-                        .total_nodes = static_cast<int>(graph.nodes.size()),
-                        .input = {},
-                        .started_at = {}};
-    TimestampTz now = GetCurrentTimestamp();
-    core::RunState state = core::initial_state(graph);
-    core::Decision decision = core::start(graph, state);
-    Event queued = make_event(execution, "WorkflowQueued", now);
-    queued.data["totalNodes"] = execution.total_nodes;
-    queued.data["version"] = execution.version;
+namespace {
 
-    access::EngineScope engine;
-    lock_execution(execution.id);
-    insert_execution(execution, request, now);
-    enqueue(execution, graph, decision.ready, {});
-    write_events(execution.id, execution.owner, {queued});
-    return execution.id;
+StartRequest read_request(const pg::Arguments &arguments) {
+    StartRequest request;
+    if (!arguments.null(1))
+        request.input = pg::jsonb_to_string(arguments.datum(1));
+    request.idempotency_key = arguments.text(2);
+    request.priority = arguments.int4(4).value_or(0);
+    if (!arguments.null(5))
+        request.run_at = DatumGetTimestampTz(arguments.datum(5));
+    if (!arguments.null(6))
+        request.metadata = pg::jsonb_to_string(arguments.datum(6));
+    if (request.idempotency_key && (request.idempotency_key->empty() || request.idempotency_key->size() > key_limit))
+        pg::raise(ERRCODE_INVALID_PARAMETER_VALUE,
+                  {.message = "idempotency_key must have 1 to " + std::to_string(key_limit) + " bytes",
+                   .detail = core::json{{"bytes", request.idempotency_key->size()}}.dump()});
+    if (std::abs(int64(request.priority)) > priority_limit)
+        pg::raise(ERRCODE_INVALID_PARAMETER_VALUE,
+                  {.message = "priority must be between -" + std::to_string(priority_limit) + " and " +
+                              std::to_string(priority_limit)});
+    if (request.run_at && TIMESTAMP_IS_NOEND(*request.run_at))
+        pg::raise(ERRCODE_INVALID_PARAMETER_VALUE,
+                  {.message = "run_at must not be infinity: the run would never start"});
+    if (request.metadata.front() != '{')
+        pg::raise(ERRCODE_INVALID_PARAMETER_VALUE, {.message = "metadata must be a JSON object"});
+    return request;
 }
 
 } // namespace
@@ -107,17 +188,8 @@ pg::Uuid start(const Request &request) {
 CHRONICLE_FUNCTION(chronicle_execute_workflow) {
     pg::Arguments arguments(fcinfo);
     std::string workflow = arguments.required_text(0, "workflow_id");
-    for (int i : {2, 5})
-        if (!arguments.null(i))
-            pg::raise(ERRCODE_FEATURE_NOT_SUPPORTED, {.message = std::string(i == 2 ? "idempotency_key" : "run_at") +
-                                                                 " is not available in this version"});
-    Startable what = require_startable(workflow, arguments.int4(3));
-    Request request{.workflow = workflow,
-                    .input = arguments.null(1) ? "{}" : pg::jsonb_to_string(arguments.datum(1)),
-                    .metadata = arguments.null(6) ? "{}" : pg::jsonb_to_string(arguments.datum(6)),
-                    .priority = arguments.int4(4).value_or(0),
-                    .what = what};
-    return pg::make_uuid(start(request));
+    StartRequest request = read_request(arguments);
+    return pg::make_uuid(start_execution(require_startable(workflow, arguments.int4(3)), request));
 }
 
 } // namespace chronicle::flow

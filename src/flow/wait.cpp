@@ -17,16 +17,6 @@ namespace {
 
 constexpr int64 longest_wait_us = 60 * USECS_PER_SEC;
 
-bool is_over(const std::string &status) { return status == "completed" || status == "failed" || status == "cancelled"; }
-
-[[noreturn]] void raise_unknown(const pg::Uuid &id) {
-    std::string text = core::uuid_to_text(id);
-    pg::raise(invalid_execution_state,
-              {.message = "execution " + text + " does not exist",
-               .detail = core::json{{"execution", text}, {"state", nullptr}}.dump(),
-               .hint = "SELECT execution_id FROM chronicle.executions lists those that you may see."});
-}
-
 // Each look has a snapshot of its own: in READ COMMITTED a statement of ours is a new one.
 std::string status_of(const pg::Uuid &id) {
     static constexpr Oid types[] = {UUIDOID};
@@ -38,13 +28,13 @@ std::string status_of(const pg::Uuid &id) {
         pg::Values values;
         pg::Rows rows = find.run(values.uuid(id));
         if (rows.empty())
-            raise_unknown(id);
+            raise_unknown_execution(id);
         status = rows[0].text(1);
         owner = rows[0].text(2);
         started_by = rows[0].text(3);
     }
     if (!access::may_act_for(owner) && !access::may_act_for(started_by))
-        raise_unknown(id);
+        raise_unknown_execution(id);
     return status;
 }
 
@@ -107,7 +97,7 @@ CHRONICLE_FUNCTION(chronicle_wait_for_execution) {
 
 // For the SQL functions that cannot raise by themselves.
 CHRONICLE_FUNCTION(chronicle_unknown_execution) {
-    raise_unknown(pg::Arguments(fcinfo).required_uuid(0, "execution_id"));
+    raise_unknown_execution(pg::Arguments(fcinfo).required_uuid(0, "execution_id"));
 }
 
 CHRONICLE_FUNCTION(chronicle_unknown_workflow) {

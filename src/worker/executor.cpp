@@ -223,6 +223,10 @@ Job::~Job() {
     e.node[0] = '\0';
 }
 
+bool Job::is_running(const pg::Uuid &execution) {
+    return my_slot >= 0 && job_active && executor_slot(my_slot).execution == execution;
+}
+
 bool Job::cancel_requested() { return cancel_seen != 0; }
 
 Deadline::Deadline(int ms) {

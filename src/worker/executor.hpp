@@ -18,6 +18,8 @@ public:
     Job &operator=(const Job &) = delete;
     /// Somebody asked for this job to be interrupted (its run is over, or being cancelled).
     static bool cancel_requested();
+    /// This process runs a node of that run now.
+    static bool is_running(const pg::Uuid &execution);
 };
 
 /// Around the code of one node: interrupts it after `ms` (57014; 0: never), or when its job is cancelled. It is asked

@@ -95,7 +95,7 @@ SELECT what, o.code, o.message
            || jsonb_build_object('nodes', jsonb_build_array('{"id": "n", "nodeType": "sql.query", "config": {"sql": "SELECT 1"}}'::jsonb || node::jsonb)))) AS o
  ORDER BY number;
 SELECT what, o.code, o.message
-  FROM (VALUES (1, 'idempotency key', 'idempotency_key => ''k'''), (2, 'later', 'run_at => now()'), (3, 'unknown version', 'version => 7'),
+  FROM (VALUES (3, 'unknown version', 'version => 7'),
                (4, 'version 0', 'version => 0')) AS t (number, what, argument),
        definition_raised(format('SELECT execute_workflow(''definition_small'', %s)', argument)) AS o
  ORDER BY number;

@@ -1,0 +1,137 @@
+// cancel_execution, pause_execution, resume_execution.
+//
+// Each takes the run's lock, which executors hold only while they record what ran, and writes state and event in the
+// caller's transaction; at its commit executors are interrupted or woken.
+//
+// Cancel: every node that is not over is cancelled and leaves the queue, the run ends. An executor that still runs a
+// node of it finds no lease when it wants to record, and rolls back; it is interrupted after the commit.
+// Pause: ready nodes are held. What runs ends and is recorded; what that makes ready is held as well (enqueue), and so
+// is what comes due meanwhile, when it is claimed (queue.cpp).
+// Resume: held nodes are ready again.
+#include "flow/control.hpp"
+
+#include "pg/lock.hpp"
+#include "sqlstates.hpp"
+#include "worker/executor.hpp"
+
+namespace chronicle::flow {
+
+namespace {
+
+[[noreturn]] void raise_over(const Execution &execution, const char *doing) {
+    std::string id = core::uuid_to_text(execution.id);
+    pg::raise(invalid_execution_state,
+              {.message = std::string("cannot ") + doing + " execution " + id + ": it is " + execution.status,
+               .detail = core::json{{"execution", id}, {"state", execution.status}}.dump(),
+               .hint =
+                   "retry_execution lets a failed or cancelled run go on; fork_execution starts a new one from it."});
+}
+
+void set_status(const Execution &execution, const char *status) {
+    static constexpr Oid types[] = {UUIDOID, TEXTOID};
+    static pg::Statement update{"UPDATE chronicle_data.execution SET status = $2 WHERE execution_id = $1", types};
+    pg::Values values;
+    update.run(values.uuid(execution.id).text(status));
+}
+
+void pause(const Execution &execution) {
+    static constexpr Oid types[] = {UUIDOID};
+    static pg::Statement hold{
+        "UPDATE chronicle_data.node_task SET state = 'held' WHERE execution_id = $1 AND state = 'ready'", types};
+    pg::Values values;
+    hold.run(values.uuid(execution.id));
+    set_status(execution, "paused");
+    write_events(execution.id, execution.owner, {make_event(execution, "WorkflowPaused", GetCurrentTimestamp())});
+}
+
+// What a run that goes on is: pending before its first node, waiting while every open node waits.
+const char *open_status(const Execution &execution) {
+    static constexpr Oid types[] = {UUIDOID};
+    static pg::Statement find{
+        "SELECT coalesce(bool_and(state = 'waiting'), false) FROM chronicle_data.node_task WHERE execution_id = $1",
+        types};
+    if (!execution.started_at)
+        return "pending";
+    pg::Values values;
+    return find.run(values.uuid(execution.id))[0].boolean(1) ? "waiting" : "running";
+}
+
+void resume(const Execution &execution) {
+    static constexpr Oid types[] = {UUIDOID};
+    static pg::Statement release{
+        "UPDATE chronicle_data.node_task SET state = 'ready', due_at = NULL WHERE execution_id = $1 AND state = 'held'",
+        types};
+    pg::Values values;
+    release.run(values.uuid(execution.id));
+    set_status(execution, open_status(execution));
+    write_events(execution.id, execution.owner, {make_event(execution, "WorkflowResumed", GetCurrentTimestamp())});
+    announce_ready_of(execution.owner);
+}
+
+void refuse_own_run(const pg::Uuid &id, const char *doing) {
+    if (worker::Job::is_running(id))
+        pg::raise(ERRCODE_FEATURE_NOT_SUPPORTED,
+                  {.message = std::string("a node cannot ") + doing + " the run that it belongs to",
+                   .hint =
+                       "It commits together with the run's next step: let it raise an error, or ask from outside."});
+}
+
+} // namespace
+
+Execution lock_for_control(const pg::Uuid &id, const char *doing) {
+    refuse_own_run(id, doing);
+    std::optional<Execution> found;
+    {
+        access::EngineScope engine;
+        lock_execution(id);
+        found = find_execution(id);
+    }
+    if (!found || !access::may_act_for(found->owner))
+        raise_unknown_execution(id);
+    return *std::move(found);
+}
+
+bool cancel_run(const pg::Uuid &id, const std::string &reason) {
+    refuse_own_run(id, "cancel");
+    lock_execution(id);
+    std::optional<Execution> execution = find_execution(id);
+    if (!execution || is_over(execution->status))
+        return false;
+    const core::Definition &graph = stored_definition(execution->definition_id)->graph;
+    core::RunState state = load_state(id, graph);
+    std::vector<Event> events;
+    cancel_execution(*execution, graph, state, reason, events);
+    write_events(id, execution->owner, events);
+    return true;
+}
+
+CHRONICLE_FUNCTION(chronicle_cancel_execution) {
+    pg::Arguments arguments(fcinfo);
+    pg::Uuid id = arguments.required_uuid(0, "execution_id");
+    std::string reason = arguments.text(1).value_or("");
+    (void)lock_for_control(id, "cancel");
+    access::EngineScope engine;
+    PG_RETURN_BOOL(cancel_run(id, reason));
+}
+
+CHRONICLE_FUNCTION(chronicle_pause_execution) {
+    Execution execution = lock_for_control(pg::Arguments(fcinfo).required_uuid(0, "execution_id"), "pause");
+    if (is_over(execution.status))
+        raise_over(execution, "pause");
+    access::EngineScope engine;
+    if (execution.status != "paused")
+        pause(execution);
+    PG_RETURN_VOID();
+}
+
+CHRONICLE_FUNCTION(chronicle_resume_execution) {
+    Execution execution = lock_for_control(pg::Arguments(fcinfo).required_uuid(0, "execution_id"), "resume");
+    if (is_over(execution.status))
+        raise_over(execution, "resume");
+    access::EngineScope engine;
+    if (execution.status == "paused")
+        resume(execution);
+    PG_RETURN_VOID();
+}
+
+} // namespace chronicle::flow
