@@ -1,4 +1,5 @@
 // The module: settings, hooks, shared memory, launcher, in that order.
+#include "flow/source.hpp"
 #include "pg/postgres.hpp"
 #include "settings.hpp"
 #include "store/order.hpp"
@@ -46,6 +47,7 @@ extern "C" PGDLLEXPORT void _PG_init() {
                  errhint("Add chronicle to shared_preload_libraries in postgresql.conf and restart the server.")));
     chronicle::settings::define();
     chronicle::worker::init_announcements();
+    chronicle::flow::init_source();
     chronicle::worker::init_ddl_hook();
     previous_request = shmem_request_hook;
     shmem_request_hook = request_shared_memory;

@@ -4,6 +4,7 @@
 #include "pg/relation.hpp"
 #include "store/catalog.hpp"
 #include "store/order.hpp"
+#include "worker/registry.hpp"
 
 extern "C" {
 #include "access/stratnum.h"
@@ -37,6 +38,7 @@ bool try_lock_execution(const pg::Uuid &execution) { return pg::try_lock(pg::Loc
 void write_events(const pg::Uuid &execution, const std::string &actor, const std::vector<Event> &events) {
     if (events.empty())
         return;
+    worker::announce_appended(worker::log_of_runs);
     int64 version = last_version(execution);
     pg::TableWriter writer(store::catalog().workflow_event);
     Datum id = pg::make_uuid(execution), actor_text = pg::make_text(actor);

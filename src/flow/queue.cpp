@@ -242,15 +242,15 @@ std::optional<Claim> claim_next(const Claimant &claimant) {
     return std::nullopt;
 }
 
-std::vector<Demand> demand() {
+std::vector<worker::Demand> demand() {
     static pg::Statement count{
         "SELECT owner, count(*) FROM (SELECT owner FROM chronicle_data.node_task WHERE state = 'ready' "
         "LIMIT 1000) t GROUP BY owner"};
     access::EngineScope engine;
     pg::Rows rows = count.run();
-    std::vector<Demand> result;
+    std::vector<worker::Demand> result;
     for (uint64 i = 0; i < rows.count; i++)
-        result.push_back({rows[i].text(1), rows[i].int8(2)});
+        result.push_back({.owner = rows[i].text(1), .ready = rows[i].int8(2)});
     return result;
 }
 

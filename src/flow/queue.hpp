@@ -1,7 +1,7 @@
 // The queue of nodes: claiming, giving back, promoting what is due. States and lock order: README.md.
 #pragma once
 
-#include "pg/datum.hpp"
+#include "worker/source.hpp"
 
 namespace chronicle::flow {
 
@@ -16,23 +16,13 @@ struct Claim {
     TimestampTz started_at = 0; // the attempt's: of its Started event
 };
 
-/// Who claims: the owner whose nodes it runs, and its lease.
-struct Claimant {
-    std::string owner;
-    int slot;
-    uint64 generation;
-};
+using worker::Claimant;
 
 /// Claims the next ready node of the owner in a transaction of its own and commits it; nothing when none is left.
 std::optional<Claim> claim_next(const Claimant &claimant);
 
-/// An owner with ready nodes.
-struct Demand {
-    std::string owner;
-    int64 ready; // counted up to a limit
-};
 /// Inside a transaction: owners with ready nodes.
-std::vector<Demand> demand();
+std::vector<worker::Demand> demand();
 
 /// Nodes whose executor is dead become ready again, or fail for good when they were lost three times while they ran
 /// alone. In transactions of its own.

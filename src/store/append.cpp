@@ -21,6 +21,7 @@
 #include "store/order.hpp"
 #include "store/stream.hpp"
 #include "store/watch.hpp"
+#include "worker/registry.hpp"
 
 extern "C" {
 #include "access/detoast.h"
@@ -337,6 +338,7 @@ void write(const std::vector<Append> &appends, const std::vector<Plan> &plans,
         }
         flush(writer, appends);
     }
+    worker::announce_appended(worker::log_of_users);
     fire_append_triggers(stored);
 }
 

@@ -1,5 +1,6 @@
-// An executor: a process connected to one database as one workflow owner. It claims ready nodes of that owner, runs
-// them (src/flow), and waits on its latch for more; after a while without work it leaves.
+// An executor: a process connected to one database as one owner of workflows, projections …. It takes steps of that
+// owner's work (source.hpp), by turns, and waits on its latch for more; after a while without work it leaves, unless it
+// follows the log: then a commit of events wakes it.
 //
 // Its slot in shared memory is its lease: (slot, generation) stands in the row of the node that it runs. The slot is
 // given back in before_shmem_exit, whatever ends the process; only a kill -9 leaves no time for that, and then the
@@ -7,13 +8,13 @@
 #include "worker/executor.hpp"
 
 #include "compat/compat.hpp"
-#include "flow/run.hpp"
 #include "pg/latch.hpp"
 #include "pg/xact.hpp"
 #include "settings.hpp"
 #include "store/catalog.hpp"
 #include "worker/process.hpp"
 #include "worker/registry.hpp"
+#include "worker/source.hpp"
 
 extern "C" {
 #include "commands/dbcommands.h"
@@ -32,12 +33,14 @@ namespace {
 
 constexpr long idle_ms = 30000; // without work for so long: leave
 constexpr TimestampTz share_us = 100000; // others wait for a slot: leave after so long
+constexpr long held_back_ms = 100; // the only free executor is left to other work: look again
 constexpr int insist_ms = 1000; // how often a swallowed cancel is repeated
 constexpr int insist_limit = 3;
 
 int my_slot = -1;
 uint64 my_generation = 0;
 bool as_owner = true;
+uint8 followed_parts = 0;
 bool job_active = false;
 TimeoutId deadline_timeout = MAX_TIMEOUTS, insist_timeout = MAX_TIMEOUTS;
 volatile sig_atomic_t deadline_count = 0; // how often the running statement was asked to stop
@@ -154,25 +157,48 @@ void connect(Oid database, Oid role, bool role_may_log_in) {
         [&]() noexcept { BackgroundWorkerInitializeConnectionByOid(database, user, compat::worker_connection_flags); });
 }
 
-void serve(const flow::Claimant &claimant) {
+void set_source(int source) {
+    RegistryLock lock;
+    executor_slot(my_slot).source = source;
+}
+
+enum class Turn { worked, nothing, held_back };
+
+// One step of the first source, from `first` on, that has something to do; the next turn begins after it.
+Turn take_turn(const Claimant &claimant, int &first) {
+    Turn turn = Turn::nothing;
+    for (int i = 0; i < source_count(); i++) {
+        int current = (first + i) % source_count();
+        if (!may_take(current)) {
+            turn = Turn::held_back;
+            continue;
+        }
+        set_source(current);
+        if (source(current).step(claimant)) {
+            first = (current + 1) % source_count();
+            return Turn::worked;
+        }
+    }
+    return turn;
+}
+
+void serve(const Claimant &claimant) {
     TimestampTz started_at = GetCurrentTimestamp();
     uint32 event = compat::wait_event("ChronicleExecutor");
+    int first = 0;
     while (!asked_to_leave(started_at)) {
         pg::check_interrupts();
         reload_if_asked();
-        set_state(ExecutorState::idle); // before the look: who queues a node later wakes us
+        set_state(ExecutorState::idle); // before the look: who makes work later wakes us
         ResetLatch(MyLatch);
-        std::optional<flow::Claim> claim;
         if (!extension_is_here())
             return;
-        if (settings::workers)
-            claim = flow::claim_next(claimant);
-        if (claim) {
-            flow::run_claim(*claim, claimant);
+        Turn turn = settings::workers ? take_turn(claimant, first) : Turn::nothing;
+        if (turn == Turn::worked)
             continue;
-        }
         pg::call([]() noexcept { pgstat_report_activity(STATE_IDLE, nullptr); });
-        if (!pg::wait_latch(idle_ms, event))
+        long patience = turn == Turn::held_back ? held_back_ms : followed_parts ? -1 : idle_ms;
+        if (!pg::wait_latch(patience, event) && turn == Turn::nothing)
             return;
     }
 }
@@ -203,6 +229,16 @@ void run(int slot) {
 } // namespace
 
 bool connected_as_owner() { return as_owner; }
+
+void follow_log(uint8 parts) {
+    if (parts == followed_parts)
+        return;
+    followed_parts = parts;
+    RegistryLock lock;
+    executor_slot(my_slot).follows = parts;
+    if (DatabaseSlot *d = find_database(MyDatabaseId, true))
+        d->followed |= parts;
+}
 
 Job::Job(const pg::Uuid &execution, const std::string &node) {
     RegistryLock lock;

@@ -25,6 +25,7 @@ struct Announcements {
     int role_count;
     bool any_role; // more roles than we list: wake all
     bool finished, database;
+    uint8 appended; // LogParts
     Oid restart;
     struct {
         int slot;
@@ -65,6 +66,39 @@ void wake_for_ready() {
     }
 }
 
+// The slot of this database, once it has one: it stays as long as the database.
+DatabaseSlot *my_database() {
+    static DatabaseSlot *known = nullptr;
+    if (!known || known->database != MyDatabaseId) {
+        RegistryLock lock;
+        known = find_database(MyDatabaseId, false);
+    }
+    return known;
+}
+
+// One idle executor of each role that follows these parts of the log; the scheduler when a role has none.
+void wake_followers(uint8 parts) {
+    DatabaseSlot *d = my_database();
+    if (!d || !(d->followed & parts))
+        return;
+    constexpr int capacity = 32; // more roles: all of their executors are woken, needlessly
+    Oid woken[capacity];
+    int count = 0;
+    LWLockAcquire(&registry->lock, LW_SHARED);
+    for (int i = 0; i < registry->executors; i++) {
+        const ExecutorSlot &e = executor_slot(i);
+        if (e.state != ExecutorState::idle || e.database != MyDatabaseId || !(e.follows & parts) ||
+            std::find(woken, woken + count, e.role) != woken + count)
+            continue;
+        wake(e.process);
+        if (count < capacity)
+            woken[count++] = e.role;
+    }
+    if (d->unattended & parts)
+        wake(d->process);
+    LWLockRelease(&registry->lock);
+}
+
 void request_cancel(int slot, uint64 generation) {
     if (slot < 0 || slot >= registry->executors)
         return;
@@ -81,6 +115,8 @@ void publish() {
         request_cancel(announced.cancels[i].slot, announced.cancels[i].generation);
     if (announced.role_count > 0 || announced.any_role)
         wake_for_ready();
+    if (announced.appended)
+        wake_followers(announced.appended);
     if (announced.finished)
         if (ConditionVariable *condition = finished_condition())
             ConditionVariableBroadcast(condition);
@@ -160,6 +196,7 @@ DatabaseSlot *find_database(Oid database, bool make) {
         return nullptr;
     unused->database = database;
     unused->wanted = unused->restart = unused->check_leases = false;
+    unused->followed = unused->unattended = 0;
     unused->holds = 0;
     unused->pid = 0;
     unused->process = -1;
@@ -171,6 +208,32 @@ DatabaseSlot *find_database(Oid database, bool make) {
 void wake(int process) {
     if (process >= 0)
         SetLatch(&compat::proc_by_number(process)->procLatch);
+}
+
+bool may_take(int source) {
+    if (registry->executors < 2)
+        return true;
+    int busy[max_sources] = {};
+    RegistryLock lock;
+    for (int i = 0; i < registry->executors; i++)
+        if (executor_slot(i).state == ExecutorState::busy)
+            busy[executor_slot(i).source]++;
+    if (busy[source] < registry->executors - 1)
+        return true;
+    for (int i = 0; i < source_count(); i++)
+        if (i != source && registry->waiting[i] > 0 && busy[i] == 0)
+            return false;
+    return true;
+}
+
+int busy_with(Oid role, int source) {
+    int busy = 0;
+    RegistryLock lock;
+    for (int i = 0; i < registry->executors; i++) {
+        const ExecutorSlot &e = executor_slot(i);
+        busy += e.state == ExecutorState::busy && e.database == MyDatabaseId && e.role == role && e.source == source;
+    }
+    return busy;
 }
 
 bool lease_alive(int slot, uint64 generation) {
@@ -205,6 +268,7 @@ void announce_ready(Oid role) {
         announced.roles[announced.role_count++] = role;
 }
 
+void announce_appended(uint8 parts) { announced.appended |= parts; }
 void announce_finished() { announced.finished = true; }
 void announce_database() { announced.database = true; }
 void announce_restart(Oid database) { announced.restart = database; }

@@ -2,7 +2,7 @@
 // what it runs. Hints and liveness only: the truth about work lies in tables. States: README.md in this folder.
 #pragma once
 
-#include "pg/datum.hpp"
+#include "worker/source.hpp"
 
 extern "C" {
 #include "storage/condition_variable.h"
@@ -26,6 +26,8 @@ struct ExecutorSlot {
     bool excused; // ended by us (DROP DATABASE …): what it ran does not count as lost
     bool leave; // asked to go after the batch
     bool connected; // it came up
+    uint8 follows; // while idle: parts of the log (LogPart) whose commits wake it
+    int source; // whose step it takes, or took last
     pid_t pid;
     int process; // PGPROC number, -1: none
     uint64 job, cancel_job; // cancel_job == job: what runs now is to be interrupted
@@ -44,6 +46,8 @@ struct DatabaseSlot {
     int process;
     bool restart; // leave, and be started again
     bool check_leases; // an executor ended: look for what it ran
+    uint8 followed; // parts of the log that anybody here follows: the others cost an append nothing
+    uint8 unattended; // of those: followed for an owner that has no executor; the scheduler is woken
     Outcome outcome;
     TimestampTz not_before; // after a failure: no start earlier than this
     TimestampTz started_at;
@@ -61,6 +65,7 @@ struct Shared {
     uint64 next_generation;
     bool after_crash; // this shared memory replaces one that a crash destroyed
     int starving; // schedulers that found no free executor slot
+    int waiting[max_sources]; // schedulers that found work of this source
     int databases, executors;
     ConditionVariable changed; // a worker came or went
     // DatabaseSlot[databases], ExecutorSlot[executors] follow
@@ -84,6 +89,11 @@ DatabaseSlot *find_database(Oid database, bool make);
 /// Sets the latch of a process by its PGPROC number (-1: does nothing).
 void wake(int process);
 
+/// False when another kind of work waits, has no executor, and this is the last one that it could get.
+bool may_take(int source);
+/// Executors of a role in this database that take a step of a source now.
+int busy_with(Oid role, int source);
+
 /// A node's lease is alive while its executor is.
 bool lease_alive(int slot, uint64 generation);
 /// A dead lease counts as a loss unless we ended the executor, or the server was shut down.
@@ -91,6 +101,8 @@ bool loss_counts(int slot, uint64 generation);
 
 /// After the commit of this transaction: executors of `role` look for ready nodes.
 void announce_ready(Oid role);
+/// After the commit: who follows these parts of the log (LogPart) looks at it.
+void announce_appended(uint8 parts);
 /// After the commit: those who wait for executions of this database look again.
 void announce_finished();
 /// After the commit: the executor with this lease interrupts what it runs, if it is still at it.

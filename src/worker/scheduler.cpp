@@ -1,11 +1,10 @@
 // The scheduler: one per database that has the extension, connected as the bootstrap superuser. It runs no user code.
-// It keeps enough executors for the owners that have ready nodes, takes back what dead executors ran, and promotes what
-// is due. States: README.md.
+// It keeps enough executors for the owners that have work (source.hpp), has taken back what dead executors ran, and
+// promoted what is due. States: README.md.
 //
 // Exactly one per database: it holds a session lock (LockKind::scheduler), and leaves when another one has it.
 // Crash: its executors go on; the launcher starts another one, which finds them in shared memory.
 #include "compat/compat.hpp"
-#include "flow/queue.hpp"
 #include "pg/latch.hpp"
 #include "pg/lock.hpp"
 #include "pg/spi.hpp"
@@ -15,6 +14,7 @@
 #include "store/floor.hpp"
 #include "worker/process.hpp"
 #include "worker/registry.hpp"
+#include "worker/source.hpp"
 
 extern "C" {
 #include "catalog/pg_authid.h"
@@ -36,6 +36,7 @@ constexpr int start_failure_limit = 3;
 
 Outcome leaving_as = Outcome::failed; // until we know better: whatever ends us is a failure
 bool starving = false;
+bool waiting[max_sources] = {};
 Oid extension = InvalidOid;
 
 void set_starving(bool now) { // under the lock
@@ -44,9 +45,17 @@ void set_starving(bool now) { // under the lock
     starving = now;
 }
 
+void set_waiting(int source, bool now) { // under the lock
+    if (now != waiting[source])
+        shared().waiting[source] += now ? 1 : -1;
+    waiting[source] = now;
+}
+
 void on_exit(int, Datum) {
     RegistryLock lock;
     set_starving(false);
+    for (int i = 0; i < source_count(); i++)
+        set_waiting(i, false);
     DatabaseSlot *d = find_database(MyDatabaseId, false);
     if (d && d->pid == MyProcPid) {
         d->pid = 0;
@@ -133,6 +142,16 @@ Staff staff_of(Oid role) {
     return staff;
 }
 
+// A net below the announcements: idle executors look again.
+void wake_idle(Oid role) {
+    RegistryLock lock;
+    for (int i = 0; i < shared().executors; i++) {
+        const ExecutorSlot &e = executor_slot(i);
+        if (e.state == ExecutorState::idle && e.database == MyDatabaseId && e.role == role)
+            wake(e.process);
+    }
+}
+
 // A free slot, prepared for a new executor; -1: all are taken, and an idle one of somebody else was asked to go.
 int prepare_slot(Oid role, uint64 *generation) {
     RegistryLock lock;
@@ -148,6 +167,8 @@ int prepare_slot(Oid role, uint64 *generation) {
         e.role = role;
         e.generation = *generation = shared().next_generation++;
         e.leave = e.excused = e.connected = false;
+        e.follows = 0;
+        e.source = 0;
         e.pid = 0;
         e.process = -1;
         e.node[0] = '\0';
@@ -218,29 +239,34 @@ void reap() {
 
 std::string why_unable(const std::string &name, const Owner &owner) {
     if (!OidIsValid(owner.role))
-        return "the workflow's owner, role \"" + name + "\", does not exist";
+        return "the owner, role \"" + name + "\", does not exist";
     if (!owner.may_connect)
-        return "the workflow's owner, role \"" + name + "\", may not connect to this database";
+        return "the owner, role \"" + name + "\", may not connect to this database";
     auto failed = start_failures->find(name);
     if (failed != start_failures->end() && failed->second >= start_failure_limit)
-        return "no executor could start as the workflow's owner, role \"" + name + "\" (see the server log)";
+        return "no executor could start as the owner, role \"" + name + "\" (see the server log)";
     return "";
 }
 
-// Executors for everybody who has ready nodes. Returns true when more are needed than could be had.
-bool staff_owners(const std::vector<flow::Demand> &demands) {
+// Executors for everybody who has work. Returns true when more are needed than could be had.
+bool staff_owners(const std::vector<Demand> &demands) {
     bool short_of_slots = false;
-    for (const flow::Demand &d : demands) {
+    for (const Demand &d : demands) {
+        if (d.ready == 0)
+            continue;
         pg::start_transaction();
         Owner owner = look_up_owner(d.owner);
         pg::commit_transaction();
         std::string unable = why_unable(d.owner, owner);
         if (!unable.empty()) {
-            flow::fail_ready_of(d.owner, ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION, unable);
+            for (int i = 0; i < source_count(); i++)
+                source(i).fail_owner(d.owner, ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION, unable);
             start_failures->erase(d.owner);
             continue;
         }
         Staff staff = staff_of(owner.role);
+        if (staff.waiting > 0)
+            wake_idle(owner.role);
         int64 wanted = std::min<int64>(d.ready - staff.waiting, settings::worker_processes - staff.all);
         for (int64 i = 0; i < wanted; i++)
             if (!start_executor(d.owner, owner)) {
@@ -249,6 +275,64 @@ bool staff_owners(const std::vector<flow::Demand> &demands) {
             }
     }
     return short_of_slots;
+}
+
+// What appends shall wake. True when that has grown: events that came in between woke nobody.
+bool publish_followed(const std::vector<Demand> &demands) {
+    uint8 followed = 0, unattended = 0;
+    for (const Demand &d : demands) {
+        if (d.follows == 0)
+            continue;
+        pg::start_transaction();
+        Oid role = look_up_owner(d.owner).role;
+        pg::commit_transaction();
+        followed |= d.follows;
+        if (staff_of(role).all == 0)
+            unattended |= d.follows;
+    }
+    RegistryLock lock;
+    DatabaseSlot *slot = find_database(MyDatabaseId, false);
+    if (!slot)
+        return false;
+    for (int i = 0; i < shared().executors; i++) { // they may know of more than this look saw
+        const ExecutorSlot &e = executor_slot(i);
+        if (e.state != ExecutorState::free && e.database == MyDatabaseId)
+            followed |= e.follows;
+    }
+    bool grown = (followed & ~slot->followed) || (unattended & ~slot->unattended);
+    slot->followed = followed;
+    slot->unattended = unattended;
+    return grown;
+}
+
+// One entry for each owner, with what all its sources want.
+void add_demand(std::vector<Demand> &all, const Demand &more) {
+    auto same = std::find_if(all.begin(), all.end(), [&](const Demand &d) { return d.owner == more.owner; });
+    if (same == all.end()) {
+        all.push_back(more);
+        return;
+    }
+    same->ready += more.ready;
+    same->follows |= more.follows;
+}
+
+// Asks all sources, in a transaction; `due`: when the next work is due by the clock.
+std::vector<Demand> ask_sources(TimestampTz &due) {
+    std::vector<Demand> all;
+    for (int i = 0; i < source_count(); i++) {
+        std::vector<Demand> own;
+        TimestampTz next = source(i).look(own);
+        if (next != 0 && (due == 0 || next < due))
+            due = next;
+        bool any = false;
+        for (const Demand &d : own) {
+            any |= d.ready > 0;
+            add_demand(all, d);
+        }
+        RegistryLock lock;
+        set_waiting(i, any);
+    }
+    return all;
 }
 
 bool take_check_leases() {
@@ -305,13 +389,15 @@ long look() {
     }
     pg::commit_transaction();
     if (take_check_leases())
-        flow::reclaim();
+        for (int i = 0; i < source_count(); i++)
+            if (source(i).reclaim)
+                source(i).reclaim();
     pg::start_transaction();
     store::note_floor();
-    TimestampTz due = flow::promote_due();
-    std::vector<flow::Demand> demands = flow::demand();
+    TimestampTz due = 0;
+    std::vector<Demand> demands = ask_sources(due);
     pg::commit_transaction();
-    bool short_of_slots = staff_owners(demands);
+    bool short_of_slots = staff_owners(demands), again = publish_followed(demands);
     {
         RegistryLock lock;
         set_starving(short_of_slots);
@@ -320,7 +406,7 @@ long look() {
         pgstat_report_stat(false);
         pgstat_report_activity(STATE_IDLE, nullptr);
     });
-    long sleep = short_of_slots ? full_retry_ms : look_interval_ms;
+    long sleep = again ? 1 : short_of_slots ? full_retry_ms : look_interval_ms;
     if (due != 0)
         sleep = std::clamp<long>(static_cast<long>((due - GetCurrentTimestamp()) / 1000) + 1, 1, sleep);
     return sleep;

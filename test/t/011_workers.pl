@@ -104,10 +104,10 @@ $node->safe_psql($db, "DROP ROLE going; REVOKE CONNECT ON DATABASE $db FROM PUBL
 $node->safe_psql($db, "ALTER DATABASE $db RESET chronicle.workers");
 run_ends($node, $db, $going, 'failed', 'the run of a dropped owner fails');
 is($node->safe_psql($db, "SELECT node_id, sqlstate, error FROM chronicle.execution_failures WHERE execution_id = '$going'"),
-    'n|28000|the workflow\'s owner, role "going", does not exist', '… with the reason');
+    'n|28000|the owner, role "going", does not exist', '… with the reason');
 run_ends($node, $db, $outside, 'failed', 'the run of an owner without CONNECT fails');
 is($node->safe_psql($db, "SELECT node_id, sqlstate, error FROM chronicle.execution_failures WHERE execution_id = '$outside'"),
-    'n|28000|the workflow\'s owner, role "outsider", may not connect to this database', '… with the reason');
+    'n|28000|the owner, role "outsider", may not connect to this database', '… with the reason');
 run_ends($node, $db, $other, 'completed', 'the runs of others go on');
 
 # A role that is dropped while an executor is connected as it.

@@ -1,0 +1,53 @@
+// What executors work on. Each kind of work (nodes of runs, async projections …) is a source: the scheduler asks all of
+// them who needs executors, an executor takes one step of any of them for its owner, by turns. A step is one claim,
+// batch or the like, with its own transactions; so a source with much to do delays another by one step at most. And one
+// executor is always left to another kind of work that waits and has none (may_take).
+#pragma once
+
+#include "pg/datum.hpp"
+
+namespace chronicle::worker {
+
+/// Who works: the owner whose work it does, and its lease.
+struct Claimant {
+    std::string owner;
+    int slot;
+    uint64 generation;
+};
+
+/// Parts of the log that a source may follow: commits of such events wake it.
+enum LogPart : uint8 { log_of_users = 1, log_of_runs = 2 };
+
+/// One owner's work.
+struct Demand {
+    std::string owner;
+    int64 ready = 0; // steps that could be taken now and that nobody takes (counted up to a limit)
+    uint8 follows = 0; // LogParts whose commits make more work
+};
+
+struct Source {
+    const char *name;
+    /// In the scheduler, inside a transaction: promotes what is due, adds who has work, and returns when the next work
+    /// is due by the clock (0: never).
+    TimestampTz (*look)(std::vector<Demand> &demands);
+    /// In the scheduler, outside of a transaction: takes back what dead executors ran. May be null.
+    void (*reclaim)();
+    /// In the scheduler, outside of a transaction: no executor can run as this owner; its work fails for that reason.
+    void (*fail_owner)(const std::string &owner, int sqlstate, const std::string &reason);
+    /// In an executor, outside of a transaction: one step for its owner; false when there was nothing to do. Leaves no
+    /// transaction open; throws only when the engine itself is at fault: the executor then ends.
+    bool (*step)(const Claimant &claimant);
+};
+
+inline constexpr int max_sources = 4;
+
+/// For _PG_init.
+void add_source(const Source &source);
+int source_count();
+const Source &source(int index);
+
+/// In a step: commits of events of these parts wake this executor from now on (while it is idle). Call it before
+/// looking at the log: what commits after the look then wakes us.
+void follow_log(uint8 parts);
+
+} // namespace chronicle::worker
