@@ -47,11 +47,14 @@ CREATE TABLE chronicle_data.execution (
     parent_node text COLLATE "C",
     idempotency_key text COLLATE "C",
     input jsonb NOT NULL,
-    metadata jsonb NOT NULL
+    metadata jsonb NOT NULL,
+    timeout_at timestamptz,                    -- when a run that has not ended by then fails
+    ending jsonb                               -- how it will end, while compensations run
 ) WITH (fillfactor = 80);
 CREATE INDEX execution_workflow ON chronicle_data.execution (workflow_id, queued_at DESC);
 CREATE UNIQUE INDEX execution_idempotency ON chronicle_data.execution (workflow_id, idempotency_key)
     WHERE idempotency_key IS NOT NULL;
+CREATE INDEX execution_timeout ON chronicle_data.execution (timeout_at) WHERE timeout_at IS NOT NULL;
 SELECT pg_catalog.pg_extension_config_dump('chronicle_data.execution', '');
 
 -- The queue: only nodes that wait for an executor or have one. A finished node leaves it for node_result. held: ready,
@@ -73,6 +76,7 @@ CREATE TABLE chronicle_data.node_task (
     started_at timestamptz,
     lease_slot int,                            -- the executor that runs it: slot and generation in shared memory
     lease_generation bigint,
+    compensating boolean NOT NULL DEFAULT false, -- the node is over; what runs undoes it
     CONSTRAINT node_task_pkey PRIMARY KEY (execution_id, node_index)
 ) WITH (fillfactor = 60, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0.0,
         autovacuum_vacuum_insert_scale_factor = 0.0, autovacuum_vacuum_cost_delay = 0);
@@ -82,7 +86,7 @@ CREATE INDEX node_task_running ON chronicle_data.node_task (lease_slot, lease_ge
 SELECT pg_catalog.pg_extension_config_dump('chronicle_data.node_task', '');
 SELECT pg_catalog.pg_extension_config_dump('chronicle_data.queue_seq', '');
 
--- One row per node that is over; never updated. live_edges: the outgoing edges (as indexes into the definition's
+-- One row per node that is over; changed only when it is compensated. live_edges: the outgoing edges (as indexes into the definition's
 -- edges) that were decided live. The whole output as a typed relation lies in node_rows.
 CREATE TABLE chronicle_data.node_result (
     execution_id uuid NOT NULL,

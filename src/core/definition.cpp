@@ -19,6 +19,7 @@ namespace {
 constexpr std::size_t max_document_depth = 256;
 constexpr std::size_t max_cycle_nodes_named = 20;
 constexpr double max_backoff = 1e6;
+constexpr int compensation_attempts = 3;
 
 bool is_letter(char c) { return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z'); }
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
@@ -275,10 +276,29 @@ void Parser::read_compensate(ObjectReader &reader, Node &node) {
     const NodeType *type = read_type(inner, name);
     if (!type)
         return;
+    if (std::all_of(type->roles.begin(), type->roles.end(), [](Role role) { return role == Role::control; })) {
+        inner.fault(name.path, std::string(type->name) + " cannot compensate: it does not end in one step");
+        return;
+    }
     const Member config = inner.find({"config"});
-    const std::string path = config ? config.path : path_key(member.path, "config");
-    node.compensate = {{"nodeType", type->name},
-                       {"config", check_config(*type, config ? *config.value : json(), path, faults_)}};
+    const json none = json::object();
+    auto undo = std::make_shared<Node>();
+    undo->id = node.id;
+    undo->type = type;
+    undo->label = node.label;
+    undo->role = type->roles.front();
+    undo->config = check_config(*type, config ? *config.value : none,
+                                config ? config.path : path_key(member.path, "config"), faults_);
+    read_retry(inner, *undo);
+    if (!inner.find({"retry"}) && node.retry.max_attempts_set)
+        undo->retry = node.retry;
+    if (!undo->retry.max_attempts_set) // undoing is worth more than one try
+        undo->retry.max_attempts = compensation_attempts;
+    undo->retry.max_attempts_set = true;
+    undo->timeout_ms = timeout_of(inner.duration("timeout"));
+    if (!undo->timeout_ms && type->timeout_in_config && undo->config.contains("timeout"))
+        undo->timeout_ms = timeout_of(duration_ms(undo->config["timeout"]).value);
+    node.compensate = std::move(undo);
 }
 
 // ---- edges -----------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -40,7 +41,8 @@ struct Node {
     bool own_transaction = false;
     OnFailure on_failure = OnFailure::fail;
     Join join = Join::all;
-    std::optional<json> compensate; ///< {"nodeType": canonical name, "config": checked config}
+    /// What undoes this node: a node with its id, and its own type, config, retry and timeout. Null: nothing does.
+    std::shared_ptr<const Node> compensate;
     std::vector<int> in, out; ///< indices into Definition::edges
 };
 

@@ -1,6 +1,7 @@
 #include "flow/batch.hpp"
 
 #include "flow/batch_context.hpp"
+#include "flow/compensation.hpp"
 #include "flow/sandbox.hpp"
 #include "settings.hpp"
 #include "worker/executor.hpp"
@@ -62,26 +63,37 @@ std::vector<int> Batch::live_sources(int node) const {
     return sources;
 }
 
-bool Batch::is_finished_ancestor(int candidate, int node) const {
+bool Batch::is_finished_ancestor(int candidate, int node) {
     core::NodeState state = state_.nodes[static_cast<size_t>(candidate)];
     if (state != core::NodeState::completed && state != core::NodeState::failed) // failed: the run goes on all the same
         return false;
-    std::vector<bool> seen(graph().nodes.size());
+    if (ancestors_of_ != node)
+        find_ancestors(node);
+    return ancestors_[static_cast<size_t>(candidate)];
+}
+
+// Once for each node that runs: with many names to look up, a walk for each would cost the square of the graph.
+void Batch::find_ancestors(int node) {
+    ancestors_.assign(graph().nodes.size(), false);
+    ancestors_of_ = node;
+    ancestors_[static_cast<size_t>(node)] = claim_.compensating; // it sees what it undoes
     std::vector<int> open{node};
     while (!open.empty()) {
         int current = open.back();
         open.pop_back();
         for (int edge : graph().nodes[static_cast<size_t>(current)].in) {
             int source = graph().edges[static_cast<size_t>(edge)].source;
-            if (source == candidate)
-                return true;
-            if (!seen[static_cast<size_t>(source)]) {
-                seen[static_cast<size_t>(source)] = true;
+            if (!ancestors_[static_cast<size_t>(source)]) {
+                ancestors_[static_cast<size_t>(source)] = true;
                 open.push_back(source);
             }
         }
     }
-    return false;
+}
+
+const core::Node &Batch::described(int node) const {
+    const core::Node &found = graph().nodes[static_cast<size_t>(node)];
+    return claim_.compensating ? *found.compensate : found;
 }
 
 const Rows *Batch::rows_of(int node) {
@@ -154,11 +166,11 @@ std::string Batch::context_json(int node) {
 // --- running ---
 
 NodeOutput Batch::execute(int node) {
-    const core::Node &described = graph().nodes[static_cast<size_t>(node)];
-    NodeFunction function = node_function(described.type->name);
+    const core::NodeType &type = *described(node).type;
+    NodeFunction function = node_function(type.name);
     if (!function)
         pg::raise(ERRCODE_FEATURE_NOT_SUPPORTED,
-                  {.message = "node type \"" + std::string(described.type->name) + "\" does not run in this version"});
+                  {.message = "node type \"" + std::string(type.name) + "\" does not run in this version"});
     BatchNode context(*this, node);
     return function(context);
 }
@@ -172,7 +184,8 @@ void Batch::store_output(int node, Member &member) {
     member.result.truncated = !shown || rows.count > settings::output_rows;
     member.result.output = shown ? *shown : "[]";
     member.result.columns = describe_columns(rows.columns);
-    if (!graph().nodes[static_cast<size_t>(node)].out.empty())
+    const core::Node &stored = graph().nodes[static_cast<size_t>(node)];
+    if (!stored.out.empty() || stored.compensate)
         member.result.chunks = encode_rows(rows);
 }
 
@@ -191,7 +204,6 @@ std::vector<int> Batch::decide_edges(int node, Member &member) {
 
 // What the node left, or why it failed, as its result.
 void Batch::settle(Member &member, TimestampTz started, int attempt, const std::optional<pg::Error> &error) {
-    const core::Node &node = graph().nodes[static_cast<size_t>(member.result.index)];
     member.result.started_at = started;
     member.result.ended_at = GetCurrentTimestamp();
     member.result.attempts = attempt;
@@ -200,12 +212,10 @@ void Batch::settle(Member &member, TimestampTz started, int attempt, const std::
         member.result.records = member.output.records;
         return;
     }
-    member.failure = Failure::from(node.id, *error);
+    member.failure = Failure::from(described(member.result.index).id, *error);
     member.result.live_edges.clear();
-    if (node.on_failure == core::OnFailure::proceed)
-        member.result.live_edges = node.out;
-    member.result.output =
-        core::write_json(core::json{{"error", member.failure->error}, {"sqlstate", member.failure->sqlstate}});
+    member.result.output.reset();
+    member.result.truncated = false;
     member.result.columns.reset();
     member.result.chunks.clear();
     member.output = {};
@@ -213,8 +223,7 @@ void Batch::settle(Member &member, TimestampTz started, int attempt, const std::
 
 // One node in its savepoint. Throws for what concerns the whole batch; a failure of the node itself is a result.
 void Batch::run_member(int node, int attempt, int deadline_ms) {
-    const core::Node &described = graph().nodes[static_cast<size_t>(node)];
-    int timeout = timeout_of(described);
+    int timeout = timeout_of(described(node));
     bool budgeted = deadline_ms > 0 && (timeout == 0 || deadline_ms < timeout);
     TimestampTz started = node == claim_.node_index ? claim_.started_at : GetCurrentTimestamp();
     Member member;
@@ -228,8 +237,10 @@ void Batch::run_member(int node, int attempt, int deadline_ms) {
             Sandbox sandbox(owner_role_, definition_->search_path);
             member.output = execute(node);
             check_deferred_constraints();
-            store_output(node, member);
-            member.result.live_edges = decide_edges(node, member);
+            if (!claim_.compensating) {
+                store_output(node, member);
+                member.result.live_edges = decide_edges(node, member);
+            }
             clean_session();
             if (worker::Deadline::passed()) // and the node's SQL swallowed it: not the result that it would have had
                 pg::raise(ERRCODE_QUERY_CANCELED, {.message = "the node was asked to stop"});
@@ -252,25 +263,33 @@ void Batch::run_member(int node, int attempt, int deadline_ms) {
             throw RepeatAlone{};
         if (timed_out)
             error.emplace(ERRCODE_QUERY_CANCELED,
-                          pg::ErrorText{.message = "node \"" + described.id + "\" timed out after " +
+                          pg::ErrorText{.message = "node \"" + described(node).id + "\" timed out after " +
                                                    std::to_string(timeout) + " ms",
                                         .hint = "Raise the node's \"timeout\"."});
     }
     settle(member, started, attempt, error);
-    bool proceeds = !error || described.on_failure == core::OnFailure::proceed;
     members_.push_back(std::move(member));
-    if (!proceeds)
-        return; // retried, or the end of the run: finish() decides
-    core::NodeState outcome = error ? core::NodeState::failed : core::NodeState::completed;
-    core::Decision decision = core::decide(graph(), state_, node, outcome, members_.back().result.live_edges);
+    if (!error) // else retried, or the end of the run, or not: finish() decides
+        follow(node);
+}
+
+// What the end of a node makes ready is tried in this batch as well.
+void Batch::follow(int node) {
+    if (claim_.compensating)
+        return;
+    core::Decision decision =
+        core::decide(graph(), state_, node, core::NodeState::completed, members_.back().result.live_edges);
     ready_.insert(ready_.end(), decision.ready.begin(), decision.ready.end());
+    for (int unneeded : decision.unneeded)
+        if (!core::is_final(state_.nodes[static_cast<size_t>(unneeded)]))
+            core::decide(graph(), state_, unneeded, core::NodeState::cancelled, {});
 }
 
 int Batch::budget_left() const { return batch_budget_ms - static_cast<int>((GetCurrentTimestamp() - begun_) / 1000); }
 
 bool Batch::may_run_here(int node) const {
-    const core::Node &described = graph().nodes[static_cast<size_t>(node)];
-    return !described.own_transaction && !(slow_nodes && slow_nodes->contains(slow_key(definition_->id, node))) &&
+    return !described(node).own_transaction && state_.nodes[static_cast<size_t>(node)] == core::NodeState::ready &&
+           !(slow_nodes && slow_nodes->contains(slow_key(definition_->id, node))) &&
            std::find(over_budget_.begin(), over_budget_.end(), node) == over_budget_.end();
 }
 
@@ -329,117 +348,32 @@ void Batch::verify_lease() {
         throw RepeatAlone{};
 }
 
-// A failed attempt that may be repeated goes back to the queue, due later.
-bool Batch::schedule_retry(const Member &member, std::vector<Event> &events) {
-    const core::Node &node = graph().nodes[static_cast<size_t>(member.result.index)];
-    core::RetryPolicy policy = node.retry;
-    int limit = policy.max_attempts_set ? policy.max_attempts : settings::default_retry_attempts;
-    if (member.result.attempts >= limit || !core::is_retryable(policy, member.failure->sqlstate))
-        return false;
-    static constexpr Oid types[] = {UUIDOID, INT4OID, TEXTOID, TEXTOID, INT4OID, INT4OID, TIMESTAMPTZOID, BOOLOID};
-    static pg::Statement upsert{"INSERT INTO chronicle_data.node_task AS t (execution_id, node_index, node_id, state, "
-                                "owner, priority, attempt, due_at, alone) "
-                                "VALUES ($1, $2, $3, 'retrying', $4, $5, $6, $7, $8) "
-                                "ON CONFLICT (execution_id, node_index) DO UPDATE SET state = 'retrying', due_at = "
-                                "excluded.due_at, losses = 0, "
-                                "lease_slot = NULL, lease_generation = NULL",
-                                types};
-    double wait_ms = core::delay(policy, member.result.attempts, static_cast<double>(random() % 10000) / 10000.0);
-    TimestampTz due = member.result.ended_at + static_cast<int64>(wait_ms * 1000.0);
-    pg::Values values;
-    values.uuid(claim_.execution).int4(member.result.index).text(node.id).text(execution_.owner);
-    values.int4(task_priority(execution_, node)).int4(member.result.attempts).time(due).boolean(alone_);
-    upsert.run(values);
-    Event event = make_node_event(execution_, node, "NodeExecutionRetryScheduled", member.result.attempts,
-                                  member.result.ended_at);
-    event.data["delay"] = wait_ms;
-    event.data["dueAt"] = time_text(due);
-    events.push_back(std::move(event));
-    worker::announce_ready(owner_role_); // the scheduler, too: it sets its clock
-    return true;
-}
-
-void Batch::record_skipped(const std::vector<int> &nodes, TimestampTz at, std::vector<Event> &events) {
-    for (int index : nodes) {
-        const core::Node &node = graph().nodes[static_cast<size_t>(index)];
-        insert_result(execution_, node, {.index = index, .status = "skipped", .ended_at = at});
-        Event event = make_node_event(execution_, node, "NodeExecutionSkipped", 0, at);
-        event.data["reason"] = "no incoming edge is live";
-        events.push_back(std::move(event));
-    }
-}
-
 // Applies one member to the newest state of the run.
-void Batch::replay(Member &member, core::RunState &state, std::vector<Event> &events) {
-    const core::Node &node = graph().nodes[static_cast<size_t>(member.result.index)];
-    int attempt = member.result.attempts;
-    if (member.result.index != claim_.node_index)
-        events.push_back(make_node_event(execution_, node, "NodeExecutionStarted", attempt, *member.result.started_at));
-    double duration = milliseconds(*member.result.started_at, member.result.ended_at);
-    if (member.failure) {
-        Event event = make_node_event(execution_, node, "NodeExecutionFailed", attempt, member.result.ended_at);
-        const Failure &f = *member.failure;
-        event.data.update({{"duration", duration}, {"error", f.error}, {"sqlstate", f.sqlstate}});
-        event.data.update({{"detail", f.detail}, {"hint", f.hint}, {"context", f.context}});
-        events.push_back(std::move(event));
-        if (schedule_retry(member, events))
-            return;
-        insert_result(execution_, node, member.result);
-        if (node.on_failure != core::OnFailure::proceed) {
-            state.nodes[static_cast<size_t>(member.result.index)] = core::NodeState::failed;
-            fail_execution(execution_, graph(), state, f, events);
-            return;
-        }
-    } else {
-        insert_result(execution_, node, member.result);
-    }
-    core::NodeState outcome = member.failure ? core::NodeState::failed : core::NodeState::completed;
-    core::Decision decision = core::decide(graph(), state, member.result.index, outcome, member.result.live_edges);
-    if (!member.failure) {
-        Event event = make_node_event(execution_, node, "NodeExecutionCompleted", attempt, member.result.ended_at);
-        auto completed = std::count(state.nodes.begin(), state.nodes.end(), core::NodeState::completed);
-        event.data.update({{"duration", duration}, {"recordsProcessed", member.output.records}});
-        event.data.update({{"completedNodes", completed}, {"totalNodes", execution_.total_nodes}});
-        events.push_back(std::move(event));
-    }
-    record_skipped(decision.skipped, member.result.ended_at, events);
-    ready_.insert(ready_.end(), decision.ready.begin(), decision.ready.end());
+void Batch::replay(const Member &member, Progress &progress) {
+    int index = member.result.index;
+    if (!progress.can_end(index))
+        throw RepeatAlone{}; // another executor was faster with a node that ran here, or it is not needed any more
+    if (index != claim_.node_index)
+        progress.started(index, member.result.attempts, *member.result.started_at);
+    if (member.failure)
+        progress.failed(member.result, *member.failure, true, alone_);
+    else
+        progress.completed(member.result);
 }
 
 void Batch::finish() {
-    static constexpr Oid types[] = {UUIDOID, INT4OID};
-    static pg::Statement remove{
-        "DELETE FROM chronicle_data.node_task WHERE execution_id = $1 AND node_index = $2 AND state = 'running'",
-        types};
     access::EngineScope engine;
     lock_execution(claim_.execution);
     verify_lease();
-    core::RunState state = load_state(claim_.execution, graph());
-    std::vector<Event> events;
-    ready_.clear(); // decided anew, on the newest state
-    for (Member &member : members_) {
-        core::NodeState before = state.nodes[static_cast<size_t>(member.result.index)];
-        if (before != core::NodeState::ready && before != core::NodeState::running)
-            throw RepeatAlone{}; // another executor was faster with a node that ran here
-        if (before == core::NodeState::ready)
-            core::mark_running(state, member.result.index);
-        replay(member, state, events);
+    if (claim_.compensating) {
+        const Member &only = members_.front();
+        end_compensation(execution_, only.result, only.failure, true);
+        return;
     }
-    pg::Values values;
-    remove.run(values.uuid(claim_.execution).int4(claim_.node_index));
-    // What ran here is over; the rest goes to the queue. Nothing does when the run has failed.
-    std::vector<int> left;
-    for (int node : ready_)
-        if (state.nodes[static_cast<size_t>(node)] == core::NodeState::ready)
-            left.push_back(node);
-    enqueue(execution_, graph(), left, over_budget_);
-    if (events.empty() || events.back().type != "WorkflowFailed")
-        if (core::all_done(state))
-            complete_execution(execution_,
-                               static_cast<int>(
-                                   std::count(state.nodes.begin(), state.nodes.end(), core::NodeState::completed)),
-                               events);
-    write_events(claim_.execution, execution_.owner, events);
+    Progress progress(execution_);
+    for (const Member &member : members_)
+        replay(member, progress);
+    progress.finish(over_budget_);
 }
 
 } // namespace chronicle::flow

@@ -3,6 +3,7 @@
 
 #include "flow/execution.hpp"
 #include "flow/node.hpp"
+#include "flow/progress.hpp"
 #include "flow/queue.hpp"
 
 namespace chronicle::flow {
@@ -33,11 +34,15 @@ public:
     // What nodes ask for.
     const Execution &execution() const { return execution_; }
     const core::Definition &graph() const { return definition_->graph; }
+    /// The node as it runs here: itself, or its compensation.
+    const core::Node &described(int node) const;
+    /// This batch undoes its only node.
+    bool compensating() const { return claim_.compensating; }
     /// The rows that a finished node has handed on; nullptr: none.
     const Rows *rows_of(int node);
     /// Live upstream nodes, in the order of the edges.
     std::vector<int> live_sources(int node) const;
-    bool is_finished_ancestor(int candidate, int node) const;
+    bool is_finished_ancestor(int candidate, int node);
     /// The context that references read: input, execution_id, nodes.
     std::string context_json(int node);
 
@@ -51,9 +56,9 @@ private:
     bool may_run_here(int node) const;
     int budget_left() const;
     void verify_lease();
-    void replay(Member &member, core::RunState &state, std::vector<Event> &events);
-    bool schedule_retry(const Member &member, std::vector<Event> &events);
-    void record_skipped(const std::vector<int> &nodes, TimestampTz at, std::vector<Event> &events);
+    void replay(const Member &member, Progress &progress);
+    void follow(int node);
+    void find_ancestors(int node);
 
     Claim claim_;
     Claimant claimant_;
@@ -62,9 +67,11 @@ private:
     std::shared_ptr<const StoredDefinition> definition_;
     core::RunState state_;
     std::vector<Member> members_;
-    std::vector<int> ready_; // became ready in this batch, and have not run in it
+    std::vector<int> ready_; // became ready in this batch, and have not run in it yet
     std::vector<int> over_budget_; // of those: tried, and too slow for a batch
     std::unordered_map<int, std::optional<Rows>> loaded_;
+    int ancestors_of_ = -1; // the node that ancestors_ is about
+    std::vector<bool> ancestors_;
     RowsHome home_;
     Oid owner_role_;
     TimestampTz begun_;

@@ -116,7 +116,7 @@ BatchNode::BatchNode(Batch &batch, int index) : batch_(batch), index_(index), co
                                                                faults.front().path + ": " + faults.front().problem});
 }
 
-const core::Node &BatchNode::node() const { return batch_.graph().nodes[static_cast<size_t>(index_)]; }
+const core::Node &BatchNode::node() const { return batch_.described(index_); }
 core::json BatchNode::config(std::string_view field) const { return core::config_value(*node().type, config_, field); }
 const pg::Uuid &BatchNode::execution() const { return batch_.execution().id; }
 const core::json &BatchNode::input() const { return batch_.execution().input; }
@@ -133,6 +133,8 @@ const Rows *BatchNode::find_input() {
     if (union_)
         return &*union_;
     std::vector<const Rows *> all;
+    if (batch_.compensating()) // it undoes what the node did
+        return batch_.rows_of(index_);
     for (int source : batch_.live_sources(index_))
         if (const Rows *rows = batch_.rows_of(source))
             all.push_back(rows);

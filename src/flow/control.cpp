@@ -3,13 +3,14 @@
 // Each takes the run's lock, which executors hold only while they record what ran, and writes state and event in the
 // caller's transaction; at its commit executors are interrupted or woken.
 //
-// Cancel: every node that is not over is cancelled and leaves the queue, the run ends. An executor that still runs a
+// Cancel: every node that is not over is cancelled and leaves the queue, the run ends (a saga is compensated first). An executor that still runs a
 // node of it finds no lease when it wants to record, and rolls back; it is interrupted after the commit.
 // Pause: ready nodes are held. What runs ends and is recorded; what that makes ready is held as well (enqueue), and so
 // is what comes due meanwhile, when it is claimed (queue.cpp).
 // Resume: held nodes are ready again.
 #include "flow/control.hpp"
 
+#include "flow/progress.hpp"
 #include "pg/lock.hpp"
 #include "sqlstates.hpp"
 #include "worker/executor.hpp"
@@ -97,11 +98,11 @@ bool cancel_run(const pg::Uuid &id, const std::string &reason) {
     std::optional<Execution> execution = find_execution(id);
     if (!execution || is_over(execution->status))
         return false;
-    const core::Definition &graph = stored_definition(execution->definition_id)->graph;
-    core::RunState state = load_state(id, graph);
-    std::vector<Event> events;
-    cancel_execution(*execution, graph, state, reason, events);
-    write_events(id, execution->owner, events);
+    Progress progress(*execution);
+    if (!progress.over()) { // else its compensations run: it ends as it is
+        progress.cancel_run(reason.empty() ? std::nullopt : std::optional(reason));
+        progress.finish();
+    }
     return true;
 }
 

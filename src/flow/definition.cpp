@@ -121,23 +121,23 @@ bool has_secret(const core::json &value) {
     return value.is_structured() && std::any_of(value.begin(), value.end(), has_secret);
 }
 
+void refuse_what_is_not_built(const core::Node &node) {
+    if (node.config.contains("materialize") && node.config["materialize"] != false)
+        not_built("\"materialize\" (node " + node.id + ")");
+    if (has_secret(node.config))
+        not_built("\"$secret\" (node " + node.id + ")");
+}
+
 // What the contract has and this version does not run is refused, not ignored.
 void refuse_what_is_not_built(const core::Definition &graph) {
-    if (graph.timeout_ms && *graph.timeout_ms > 0)
-        not_built("a timeout for the whole run");
     if (!graph.concurrency.is_null())
         not_built("\"concurrency\"");
     if (graph.metadata.contains("schedule") && graph.metadata["schedule"].value("enabled", false))
         not_built("\"metadata.schedule\"");
     for (const core::Node &node : graph.nodes) {
-        if (node.on_failure == core::OnFailure::compensate || node.compensate)
-            not_built("\"compensate\" (node " + node.id + ")");
-        if (node.join == core::Join::any)
-            not_built("\"join\": \"any\" (node " + node.id + ")");
-        if (node.config.contains("materialize") && node.config["materialize"] != false)
-            not_built("\"materialize\" (node " + node.id + ")");
-        if (has_secret(node.config))
-            not_built("\"$secret\" (node " + node.id + ")");
+        refuse_what_is_not_built(node);
+        if (node.compensate)
+            refuse_what_is_not_built(*node.compensate);
     }
 }
 

@@ -48,43 +48,30 @@ std::vector<int> read_int_array(Datum datum) {
     return result;
 }
 
-// A node that waits for an executor, or has one: its result is that it was cancelled. The row leaves the queue, so
-// whoever runs it finds at its end that it holds nothing any more; and it is interrupted when this commits.
-void cancel_node(const Execution &execution, const core::Node &node, int index, TimestampTz now,
-                 const std::string &reason, std::vector<Event> &events) {
-    static constexpr Oid types[] = {UUIDOID, INT4OID};
-    static pg::Statement remove{
-        "DELETE FROM chronicle_data.node_task WHERE execution_id = $1 AND node_index = $2 "
-        "RETURNING state, attempt, started_at, coalesce(lease_slot, -1), coalesce(lease_generation, 0)",
-        types};
-    pg::Values values;
-    pg::Rows rows = remove.run(values.uuid(execution.id).int4(index));
-    NodeResult result{.index = index, .status = "cancelled", .ended_at = now};
-    if (!rows.empty()) {
-        result.attempts = rows[0].int4(2);
-        if (!rows[0].null(3))
-            result.started_at = rows[0].time(3);
-        if (rows[0].text(1) == "running")
-            worker::announce_cancel(rows[0].int4(4), static_cast<uint64>(rows[0].int8(5)));
-    }
-    Event event = make_node_event(execution, node, "NodeExecutionCancelled", result.attempts, now);
-    event.data["reason"] = reason;
-    events.push_back(std::move(event));
-    insert_result(execution, node, result);
-}
-
-void end_execution(const Execution &execution, const char *status, TimestampTz now, int completed,
-                   const Failure *failure) {
+void end_execution(const Execution &execution, const std::string &status, TimestampTz now, int completed,
+                   const Ending *ending) {
     static constexpr Oid types[] = {UUIDOID, TEXTOID, TIMESTAMPTZOID, INT4OID, TEXTOID, TEXTOID};
     static pg::Statement update{"UPDATE chronicle_data.execution SET status = $2, ended_at = $3, completed_nodes = $4, "
-                                "failed_node = $5, error = $6 WHERE execution_id = $1",
+                                "failed_node = $5, error = $6, ending = NULL, timeout_at = NULL "
+                                "WHERE execution_id = $1",
                                 types};
     pg::Values values;
     values.uuid(execution.id).text(status).time(now).int4(completed);
-    values.maybe_text(failure ? std::optional(failure->node_id) : std::nullopt);
-    values.maybe_text(failure ? std::optional(failure->error) : std::nullopt);
+    values.maybe_text(ending ? ending->failed_node() : std::nullopt);
+    values.maybe_text(ending ? ending->error() : std::nullopt);
     update.run(values);
     worker::announce_finished();
+}
+
+// As stored in execution.ending.
+Ending read_ending(const std::string &text) {
+    core::json stored = to_json(text);
+    auto text_of = [&](const char *key) { return stored.value(key, std::string()); };
+    Ending ending{.status = text_of("status"), .failure = {}, .reason = std::nullopt};
+    ending.failure = {text_of("failedNodeId"), text_of("error"), text_of("sqlstate"), "", "", ""};
+    if (stored.contains("reason"))
+        ending.reason = text_of("reason");
+    return ending;
 }
 
 } // namespace
@@ -103,6 +90,25 @@ void raise_unknown_execution(const pg::Uuid &id) {
                .hint = "SELECT execution_id FROM chronicle.executions lists those that you may see."});
 }
 
+std::optional<std::string> Ending::failed_node() const {
+    return failure.node_id.empty() ? std::nullopt : std::optional(failure.node_id);
+}
+
+std::optional<std::string> Ending::error() const {
+    return status == "failed" ? std::optional(failure.error) : std::nullopt;
+}
+
+core::json ending_json(const Ending &ending) {
+    core::json stored{{"status", ending.status}};
+    if (ending.status == "failed")
+        stored.update({{"failedNodeId", ending.failure.node_id},
+                       {"error", ending.failure.error},
+                       {"sqlstate", ending.failure.sqlstate}});
+    if (ending.reason)
+        stored["reason"] = *ending.reason;
+    return stored;
+}
+
 double milliseconds(TimestampTz from, TimestampTz to) { return static_cast<double>(to - from) / 1000.0; }
 
 Failure Failure::from(const std::string &node_id, const pg::Error &error) {
@@ -112,7 +118,7 @@ Failure Failure::from(const std::string &node_id, const pg::Error &error) {
 std::optional<Execution> find_execution(const pg::Uuid &id) {
     static constexpr Oid types[] = {UUIDOID};
     static pg::Statement find{
-        "SELECT workflow_id, owner, status, version, definition_id, priority, total_nodes, input, started_at "
+        "SELECT workflow_id, owner, status, version, definition_id, priority, total_nodes, input, started_at, ending "
         "FROM chronicle_data.execution WHERE execution_id = $1",
         types};
     pg::Values values;
@@ -133,6 +139,8 @@ std::optional<Execution> find_execution(const pg::Uuid &id) {
                 .started_at = {}};
     if (!row.null(9))
         e.started_at = row.time(9);
+    if (!row.null(10))
+        e.ending = read_ending(row.jsonb(10));
     const core::Definition &graph = stored_definition(e.definition_id)->graph;
     e.workflow_name = graph.name.empty() ? e.workflow_id : graph.name;
     return e;
@@ -142,7 +150,9 @@ core::RunState load_state(const pg::Uuid &id, const core::Definition &graph) {
     static constexpr Oid types[] = {UUIDOID};
     static pg::Statement results{
         "SELECT node_index, status, live_edges FROM chronicle_data.node_result WHERE execution_id = $1", types};
-    static pg::Statement tasks{"SELECT node_index, state FROM chronicle_data.node_task WHERE execution_id = $1", types};
+    static pg::Statement tasks{"SELECT node_index, state FROM chronicle_data.node_task WHERE execution_id = $1 AND NOT "
+                               "compensating",
+                               types};
     std::vector<core::NodeState> nodes(graph.nodes.size(), core::NodeState::pending);
     std::vector<core::EdgeState> edges(graph.edges.size(), core::EdgeState::undecided);
     pg::Values of_results, of_tasks;
@@ -191,37 +201,24 @@ void complete_execution(const Execution &execution, int completed_nodes, std::ve
     end_execution(execution, "completed", now, completed_nodes, nullptr);
 }
 
-void fail_execution(const Execution &execution, const core::Definition &graph, core::RunState &state,
-                    const Failure &failure, std::vector<Event> &events) {
+void end_early(const Execution &execution, const Ending &ending, int completed_nodes, std::vector<Event> &events) {
     TimestampTz now = GetCurrentTimestamp();
-    int completed = static_cast<int>(std::count(state.nodes.begin(), state.nodes.end(), core::NodeState::completed));
-    for (int node : core::cancel_unfinished(graph, state))
-        cancel_node(execution, graph.nodes[static_cast<size_t>(node)], node, now, "the run failed", events);
-    Event event = make_event(execution, "WorkflowFailed", now);
+    bool failed = ending.status == "failed";
+    Event event = make_event(execution, failed ? "WorkflowFailed" : "WorkflowCancelled", now);
     event.data["duration"] = milliseconds(execution.started_at.value_or(now), now);
-    event.data["failedNodeId"] = failure.node_id;
-    event.data["error"] = failure.error;
-    event.data["sqlstate"] = failure.sqlstate;
-    event.data["completedNodes"] = completed;
+    if (failed) {
+        event.data["failedNodeId"] = ending.failed_node() ? core::json(*ending.failed_node()) : core::json();
+        event.data["error"] = ending.failure.error;
+        event.data["sqlstate"] = ending.failure.sqlstate;
+    } else if (ending.reason) {
+        event.data["reason"] = *ending.reason;
+    }
+    if (!ending.uncompensated.empty())
+        event.data["uncompensated"] = ending.uncompensated;
+    event.data["completedNodes"] = completed_nodes;
     event.data["totalNodes"] = execution.total_nodes;
     events.push_back(std::move(event));
-    end_execution(execution, "failed", now, completed, &failure);
-}
-
-void cancel_execution(const Execution &execution, const core::Definition &graph, core::RunState &state,
-                      const std::string &reason, std::vector<Event> &events) {
-    TimestampTz now = GetCurrentTimestamp();
-    int completed = static_cast<int>(std::count(state.nodes.begin(), state.nodes.end(), core::NodeState::completed));
-    for (int node : core::cancel_unfinished(graph, state))
-        cancel_node(execution, graph.nodes[static_cast<size_t>(node)], node, now, "the run was cancelled", events);
-    Event event = make_event(execution, "WorkflowCancelled", now);
-    event.data["duration"] = milliseconds(execution.started_at.value_or(now), now);
-    event.data["completedNodes"] = completed;
-    event.data["totalNodes"] = execution.total_nodes;
-    if (!reason.empty())
-        event.data["reason"] = reason;
-    events.push_back(std::move(event));
-    end_execution(execution, "cancelled", now, completed, nullptr);
+    end_execution(execution, ending.status, now, completed_nodes, &ending);
 }
 
 void insert_result(const Execution &execution, const core::Node &node, const NodeResult &result) {

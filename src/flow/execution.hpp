@@ -9,6 +9,25 @@
 
 namespace chronicle::flow {
 
+/// Why a node, or a run, failed. No node: the run's own timeout.
+struct Failure {
+    std::string node_id, error, sqlstate, detail, hint, context;
+    static Failure from(const std::string &node_id, const pg::Error &error);
+};
+
+/// How a run ends that does not complete. While its compensations run it is kept in execution.ending.
+struct Ending {
+    std::string status; // failed or cancelled
+    Failure failure; // of failed
+    std::optional<std::string> reason; // of cancelled
+    std::vector<std::string> uncompensated = {}; // nodes, when a compensation failed
+
+    std::optional<std::string> failed_node() const;
+    std::optional<std::string> error() const;
+};
+
+core::json ending_json(const Ending &ending);
+
 struct Execution {
     pg::Uuid id;
     std::string workflow_id, workflow_name, owner, status;
@@ -17,12 +36,13 @@ struct Execution {
     int priority = 0, total_nodes = 0;
     core::json input;
     std::optional<TimestampTz> started_at;
+    std::optional<Ending> ending = {}; // compensations run
 };
 
 /// The run, by the newest committed state; nothing when there is none. In an EngineScope.
 std::optional<Execution> find_execution(const pg::Uuid &id);
 
-/// The state of its graph from node_result and node_task. In an EngineScope.
+/// The state of its graph from node_result and node_task (compensations aside). In an EngineScope.
 core::RunState load_state(const pg::Uuid &id, const core::Definition &graph);
 
 /// An event of this run with the keys that all have.
@@ -39,21 +59,9 @@ bool is_over(const std::string &status);
 /// CH031: unknown, or not for the current user to see.
 [[noreturn]] void raise_unknown_execution(const pg::Uuid &id);
 
-/// Why a run failed.
-struct Failure {
-    std::string node_id, error, sqlstate, detail, hint, context;
-    static Failure from(const std::string &node_id, const pg::Error &error);
-};
-
-/// Ends the run as completed; the caller holds its lock, in an EngineScope. Appends the event to `events`.
+/// Ends the run; the caller holds its lock, in an EngineScope. Appends the event to `events`.
 void complete_execution(const Execution &execution, int completed_nodes, std::vector<Event> &events);
-/// Ends it as failed: nodes that wait or run elsewhere are cancelled.
-void fail_execution(const Execution &execution, const core::Definition &graph, core::RunState &state,
-                    const Failure &failure, std::vector<Event> &events);
-
-/// Ends it as cancelled; so are its nodes that are not over. `reason`: an empty one says nothing.
-void cancel_execution(const Execution &execution, const core::Definition &graph, core::RunState &state,
-                      const std::string &reason, std::vector<Event> &events);
+void end_early(const Execution &execution, const Ending &ending, int completed_nodes, std::vector<Event> &events);
 
 /// Records how a node ended.
 struct NodeResult {

@@ -1,6 +1,5 @@
 // The queue: chronicle_data.node_task. Lock order everywhere: the run's lock, then its rows.
-#include "flow/execution.hpp"
-
+#include "flow/compensation.hpp"
 #include "flow/queue.hpp"
 
 #include "pg/xact.hpp"
@@ -17,6 +16,7 @@ namespace {
 
 constexpr int candidate_limit = 16;
 constexpr int loss_limit = 3;
+constexpr double longest_timeout_ms = 1e14; // some 3,000 years: a time that a timestamptz holds
 
 struct Candidate {
     pg::Uuid execution;
@@ -42,29 +42,29 @@ std::optional<Claim> take(const Candidate &candidate, const Claimant &claimant, 
     static pg::Statement update{
         "UPDATE chronicle_data.node_task SET state = 'running', attempt = attempt + 1, lease_slot = $3, "
         "lease_generation = $4, started_at = $5 WHERE execution_id = $1 AND node_index = $2 AND state = 'ready' "
-        "RETURNING node_id, attempt, alone",
+        "RETURNING node_id, attempt, alone, compensating",
         types};
     pg::Values values;
     values.uuid(candidate.execution).int4(candidate.node_index).int4(claimant.slot);
     pg::Rows rows = update.run(values.int8(static_cast<int64>(claimant.generation)).time(now));
     if (rows.empty())
         return std::nullopt;
-    return Claim{candidate.execution,
-                 candidate.node_index,
-                 rows[0].text(1),
-                 rows[0].int4(2),
-                 rows[0].boolean(3),
-                 claimant.owner,
-                 now};
+    return Claim{candidate.execution, candidate.node_index, rows[0].text(1), rows[0].int4(2),
+                 rows[0].boolean(3),  rows[0].boolean(4),   claimant.owner,  now};
 }
 
 void mark_execution_running(const Execution &execution, TimestampTz now) {
-    static constexpr Oid types[] = {UUIDOID, TIMESTAMPTZOID};
-    static pg::Statement update{"UPDATE chronicle_data.execution SET status = 'running', started_at = $2 "
-                                "WHERE execution_id = $1",
+    static constexpr Oid types[] = {UUIDOID, TIMESTAMPTZOID, TIMESTAMPTZOID};
+    static pg::Statement update{"UPDATE chronicle_data.execution SET status = 'running', started_at = $2, "
+                                "timeout_at = $3 WHERE execution_id = $1",
                                 types};
+    std::optional<double> timeout = stored_definition(execution.definition_id)->graph.timeout_ms;
     pg::Values values;
-    update.run(values.uuid(execution.id).time(now));
+    values.uuid(execution.id).time(now);
+    timeout ? values.time(now + static_cast<int64>(std::min(*timeout, longest_timeout_ms) * 1000.0)) : values.null();
+    update.run(values);
+    if (timeout)
+        worker::announce_scheduler(); // it sets its clock
 }
 
 // The claimed node of a run that is paused: held until it is resumed. (Its retry or its run_at came due.)
@@ -95,7 +95,9 @@ bool record_claim(const Claim &claim, TimestampTz now) {
     }
     const core::Definition &graph = stored_definition(execution->definition_id)->graph;
     const core::Node &node = graph.nodes[static_cast<size_t>(claim.node_index)];
-    events.push_back(make_node_event(*execution, node, "NodeExecutionStarted", claim.attempt, now));
+    const core::Node &runs = claim.compensating ? *node.compensate : node;
+    const char *type = claim.compensating ? "CompensationStarted" : "NodeExecutionStarted";
+    events.push_back(make_node_event(*execution, runs, type, claim.attempt, now));
     write_events(claim.execution, execution->owner, events);
     return true;
 }
@@ -161,43 +163,40 @@ void make_ready(const Lost &lost, bool counts) {
         announce_ready_of(rows[0].text(1));
 }
 
-// The node fails for good, and the run with it. The caller holds the run's lock.
-void fail_node(const pg::Uuid &id, int node_index, int attempt, const pg::Error &error) {
+// The node fails for good, without having run to its end. The caller holds the run's lock.
+void fail_node(const pg::Uuid &id, int node_index, const pg::Error &error) {
     static constexpr Oid types[] = {UUIDOID, INT4OID};
-    static pg::Statement remove{
-        "DELETE FROM chronicle_data.node_task WHERE execution_id = $1 AND node_index = $2 RETURNING started_at", types};
+    static pg::Statement find{"SELECT attempt, started_at, compensating, state FROM chronicle_data.node_task "
+                              "WHERE execution_id = $1 AND node_index = $2",
+                              types};
     std::optional<Execution> execution = find_execution(id);
-    if (!execution)
-        return;
-    const core::Definition &graph = stored_definition(execution->definition_id)->graph;
-    const core::Node &node = graph.nodes[static_cast<size_t>(node_index)];
-    core::RunState state = load_state(id, graph);
-    TimestampTz now = GetCurrentTimestamp();
     pg::Values values;
-    pg::Rows removed = remove.run(values.uuid(id).int4(node_index));
-    Failure failure = Failure::from(node.id, error);
-    NodeResult result{.index = node_index, .status = "failed", .attempts = attempt, .ended_at = now};
-    if (!removed.empty() && !removed[0].null(1))
-        result.started_at = removed[0].time(1);
-    insert_result(*execution, node, result);
-    state.nodes[static_cast<size_t>(node_index)] = core::NodeState::failed;
-    state.unfinished--;
-    std::vector<Event> events{make_node_event(*execution, node, "NodeExecutionFailed", attempt, now)};
-    events.back().data.update({{"duration", result.started_at ? milliseconds(*result.started_at, now) : 0.0},
-                               {"error", failure.error},
-                               {"sqlstate", failure.sqlstate},
-                               {"detail", failure.detail},
-                               {"hint", failure.hint},
-                               {"context", ""}});
-    fail_execution(*execution, graph, state, failure, events);
-    write_events(id, execution->owner, events);
+    pg::Rows task = find.run(values.uuid(id).int4(node_index));
+    if (!execution || task.empty())
+        return;
+    TimestampTz now = GetCurrentTimestamp();
+    bool runs = task[0].text(4) == "running", compensating = task[0].boolean(3);
+    NodeResult result{.index = node_index, .status = "failed", .attempts = task[0].int4(1), .ended_at = now};
+    result.started_at = runs ? task[0].time(2) : now;
+    result.attempts += runs ? 0 : 1;
+    std::shared_ptr<const StoredDefinition> definition = stored_definition(execution->definition_id);
+    Failure failure = Failure::from(definition->graph.nodes[static_cast<size_t>(node_index)].id, error);
+    if (compensating) {
+        end_compensation(*execution, result, failure, false);
+        return;
+    }
+    Progress progress(*execution);
+    if (!runs)
+        progress.started(node_index, result.attempts, now);
+    progress.failed(result, failure, false, false);
+    progress.finish();
 }
 
 // One lost node, in a transaction of its own: two runs are never locked at once.
 void take_back(const Lost &lost) {
     static constexpr Oid types[] = {UUIDOID, INT4OID, INT4OID, INT8OID};
     static pg::Statement find{
-        "SELECT attempt, losses, alone FROM chronicle_data.node_task WHERE execution_id = $1 AND node_index = $2 "
+        "SELECT losses, alone FROM chronicle_data.node_task WHERE execution_id = $1 AND node_index = $2 "
         "AND state = 'running' AND lease_slot = $3 AND lease_generation = $4",
         types};
     access::EngineScope engine;
@@ -208,8 +207,8 @@ void take_back(const Lost &lost) {
     if (rows.empty())
         return;
     bool counts = worker::loss_counts(lost.slot, lost.generation);
-    if (counts && rows[0].boolean(3) && rows[0].int4(2) + 1 >= loss_limit)
-        fail_node(lost.execution, lost.node_index, rows[0].int4(1),
+    if (counts && rows[0].boolean(2) && rows[0].int4(1) + 1 >= loss_limit)
+        fail_node(lost.execution, lost.node_index,
                   pg::Error(ERRCODE_CRASH_SHUTDOWN,
                             {.message = "the worker died " + std::to_string(loss_limit) +
                                         " times while this node was running alone",
@@ -283,10 +282,9 @@ TimestampTz promote_due() {
 
 void fail_ready_of(const std::string &owner, int sqlstate, const std::string &reason) {
     static constexpr Oid types[] = {TEXTOID};
-    static pg::Statement find{
-        "SELECT execution_id, node_index, attempt FROM chronicle_data.node_task WHERE state = 'ready' "
-        "AND owner = $1 ORDER BY queue_number LIMIT 1",
-        types};
+    static pg::Statement find{"SELECT execution_id, node_index FROM chronicle_data.node_task WHERE state = 'ready' "
+                              "AND owner = $1 ORDER BY queue_number LIMIT 1",
+                              types};
     for (;;) {
         pg::start_transaction();
         bool found;
@@ -297,9 +295,9 @@ void fail_ready_of(const std::string &owner, int sqlstate, const std::string &re
             found = !rows.empty();
             if (found) {
                 pg::Uuid id = rows[0].uuid(1);
-                int node = rows[0].int4(2), attempt = rows[0].int4(3);
+                int node = rows[0].int4(2);
                 lock_execution(id);
-                fail_node(id, node, attempt + 1, pg::Error(sqlstate, {.message = reason}));
+                fail_node(id, node, pg::Error(sqlstate, {.message = reason}));
             }
         }
         pg::commit_transaction();

@@ -12,6 +12,7 @@ struct Claim {
     std::string node_id;
     int attempt = 0;
     bool alone = false; // in a transaction of its own
+    bool compensating = false; // its compensation runs, not the node itself
     std::string owner;
     TimestampTz started_at = 0; // the attempt's: of its Started event
 };

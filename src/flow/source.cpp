@@ -3,13 +3,16 @@
 
 #include "flow/queue.hpp"
 #include "flow/run.hpp"
+#include "flow/run_timeout.hpp"
 
 namespace chronicle::flow {
 
 namespace {
 
 TimestampTz look(std::vector<worker::Demand> &demands) {
-    TimestampTz due = promote_due();
+    TimestampTz due = promote_due(), timeout = next_timeout();
+    if (timeout != 0 && (due == 0 || timeout < due))
+        due = timeout;
     for (worker::Demand &d : demand())
         demands.push_back(std::move(d));
     return due;
@@ -24,6 +27,6 @@ bool step(const worker::Claimant &claimant) {
 
 } // namespace
 
-void init_source() { worker::add_source({"nodes", look, reclaim, fail_ready_of, step}); }
+void init_source() { worker::add_source({"nodes", look, reclaim, fail_ready_of, step, end_timed_out}); }
 
 } // namespace chronicle::flow

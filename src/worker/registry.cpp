@@ -24,7 +24,7 @@ struct Announcements {
     Oid roles[capacity];
     int role_count;
     bool any_role; // more roles than we list: wake all
-    bool finished, database;
+    bool scheduler, finished, database;
     uint8 appended; // LogParts
     Oid restart;
     struct {
@@ -49,6 +49,17 @@ bool announces(Oid role) {
            announced.roles + announced.role_count;
 }
 
+// Under the lock; where there is none, the launcher starts one.
+void wake_scheduler() {
+    DatabaseSlot *d = find_database(MyDatabaseId, true);
+    if (d && d->pid != 0) {
+        wake(d->process);
+    } else if (d) {
+        d->wanted = true;
+        wake(registry->launcher_process);
+    }
+}
+
 // All idle executors of the announced roles, and the scheduler: it starts more when there are too few.
 void wake_for_ready() {
     RegistryLock lock;
@@ -57,13 +68,7 @@ void wake_for_ready() {
         if (e.state == ExecutorState::idle && e.database == MyDatabaseId && announces(e.role))
             wake(e.process);
     }
-    DatabaseSlot *d = find_database(MyDatabaseId, true);
-    if (d && d->pid != 0) {
-        wake(d->process);
-    } else if (d) {
-        d->wanted = true;
-        wake(registry->launcher_process);
-    }
+    wake_scheduler();
 }
 
 // The slot of this database, once it has one: it stays as long as the database.
@@ -117,6 +122,10 @@ void publish() {
         wake_for_ready();
     if (announced.appended)
         wake_followers(announced.appended);
+    if (announced.scheduler) {
+        RegistryLock lock;
+        wake_scheduler();
+    }
     if (announced.finished)
         if (ConditionVariable *condition = finished_condition())
             ConditionVariableBroadcast(condition);
@@ -269,6 +278,7 @@ void announce_ready(Oid role) {
 }
 
 void announce_appended(uint8 parts) { announced.appended |= parts; }
+void announce_scheduler() { announced.scheduler = true; }
 void announce_finished() { announced.finished = true; }
 void announce_database() { announced.database = true; }
 void announce_restart(Oid database) { announced.restart = database; }

@@ -103,6 +103,8 @@ bool loss_counts(int slot, uint64 generation);
 void announce_ready(Oid role);
 /// After the commit: who follows these parts of the log (LogPart) looks at it.
 void announce_appended(uint8 parts);
+/// After the commit: the scheduler of this database looks at the tables.
+void announce_scheduler();
 /// After the commit: those who wait for executions of this database look again.
 void announce_finished();
 /// After the commit: the executor with this lease interrupts what it runs, if it is still at it.

@@ -392,6 +392,9 @@ long look() {
         for (int i = 0; i < source_count(); i++)
             if (source(i).reclaim)
                 source(i).reclaim();
+    for (int i = 0; i < source_count(); i++)
+        if (source(i).attend)
+            source(i).attend();
     pg::start_transaction();
     store::note_floor();
     TimestampTz due = 0;

@@ -37,6 +37,9 @@ struct Source {
     /// In an executor, outside of a transaction: one step for its owner; false when there was nothing to do. Leaves no
     /// transaction open; throws only when the engine itself is at fault: the executor then ends.
     bool (*step)(const Claimant &claimant);
+    /// In the scheduler, outside of a transaction, at each look: what is due and takes transactions of its own. May be
+    /// null.
+    void (*attend)() = nullptr;
 };
 
 inline constexpr int max_sources = 4;

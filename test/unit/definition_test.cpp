@@ -131,7 +131,10 @@ TEST(Definition, FullOne) {
     EXPECT_EQ(reserve.priority, -2);
     EXPECT_TRUE(reserve.own_transaction);
     EXPECT_EQ(reserve.on_failure, OnFailure::compensate);
-    EXPECT_EQ(*reserve.compensate, json::parse(R"({"nodeType": "sql.query", "config": {"sql": "SELECT 2"}})"));
+    ASSERT_TRUE(reserve.compensate);
+    EXPECT_EQ(reserve.compensate->id, "reserve");
+    EXPECT_EQ(reserve.compensate->type->name, "sql.query");
+    EXPECT_EQ(reserve.compensate->config, json::parse(R"({"sql": "SELECT 2"})"));
     EXPECT_EQ(reserve.out, std::vector<int>{0});
 
     EXPECT_EQ(definition.nodes[1].on_failure, OnFailure::proceed);

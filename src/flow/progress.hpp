@@ -1,0 +1,64 @@
+// How the ends of nodes move their run on: results, events, the queue, retries, and the end of the run.
+#pragma once
+
+#include "flow/execution.hpp"
+
+namespace chronicle::flow {
+
+/// One step of a run, in one transaction. The caller holds the run's lock, in an EngineScope; what it records is stored
+/// by finish(), and nothing of the run may be changed beside it meanwhile.
+class Progress {
+public:
+    /// Loads the newest state of the run.
+    explicit Progress(const Execution &execution);
+
+    const Execution &execution() const { return execution_; }
+    const core::Definition &graph() const { return definition_->graph; }
+    const core::RunState &state() const { return state_; }
+    /// The node waits for an executor, or for something else, or is at work: it can end.
+    bool can_end(int node) const;
+    /// The run is over, or its nodes are and compensation goes on.
+    bool over() const { return over_; }
+    /// Adds an event of the run, or of a node.
+    void note(Event event) { events_.push_back(std::move(event)); }
+
+    /// An attempt begins (nodes of a batch, and whoever claims by other means than claim_next).
+    void started(int node, int attempt, TimestampTz at);
+    /// The node is over, with this result (its index, times, attempts, live edges, output). `more` goes into the event.
+    void completed(const NodeResult &result, const core::json &more = core::json::object());
+    /// The attempt failed: the node is tried again when its policy and `may_retry` allow it, else it is over, and
+    /// `on_failure` says what follows. `alone`: a retry runs in a transaction of its own.
+    void failed(const NodeResult &result, const Failure &failure, bool may_retry, bool alone);
+    /// Ends the run as failed: whatever is not over is cancelled.
+    void fail_run(const Failure &failure, const char *why_cancelled = "the run failed");
+    /// Ends it as cancelled.
+    void cancel_run(const std::optional<std::string> &reason);
+
+    /// Stores the queue's next nodes, perhaps the end of the run, and the events. `alone`: of the nodes that became
+    /// ready, those that run in a transaction of their own.
+    void finish(const std::vector<int> &alone = {});
+
+private:
+    void apply(const core::Decision &decision, TimestampTz at);
+    void cancel_node(int node, const char *reason, TimestampTz at);
+    bool schedule_retry(const NodeResult &result, const Failure &failure, bool alone);
+    void end_all(const struct Ending &ending, const char *why_cancelled);
+    core::Node const &node(int index) const { return graph().nodes[static_cast<size_t>(index)]; }
+
+    const Execution &execution_;
+    std::shared_ptr<const StoredDefinition> definition_;
+    core::RunState state_;
+    std::vector<Event> events_;
+    std::vector<int> ready_;
+    bool over_ = false;
+};
+
+/// The run's attempts at a node: its policy, else the setting.
+int attempt_limit(const core::RetryPolicy &policy);
+/// When the next attempt after a failed one is due.
+TimestampTz next_attempt_at(const core::RetryPolicy &policy, int attempt, TimestampTz failed_at);
+
+/// The fields of a failed attempt's event.
+void describe_failure(Event &event, const NodeResult &result, const Failure &failure);
+
+} // namespace chronicle::flow
