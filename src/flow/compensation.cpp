@@ -62,9 +62,10 @@ void enqueue_compensation(const Execution &execution, const core::Definition &gr
 
 void remember_ending(const Execution &execution, const Ending &ending) {
     static constexpr Oid types[] = {UUIDOID, JSONBOID, TEXTOID, TEXTOID};
-    static pg::Statement update{"UPDATE chronicle_data.execution SET status = 'running', ending = $2, failed_node = $3, "
-                                "error = $4, timeout_at = NULL WHERE execution_id = $1",
-                                types};
+    static pg::Statement update{
+        "UPDATE chronicle_data.execution SET status = 'running', ending = $2, failed_node = $3, "
+        "error = $4, timeout_at = NULL WHERE execution_id = $1",
+        types};
     pg::Values values;
     values.uuid(execution.id).jsonb(core::write_json(ending_json(ending)));
     values.maybe_text(ending.failed_node()).maybe_text(ending.error());

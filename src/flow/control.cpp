@@ -3,11 +3,10 @@
 // Each takes the run's lock, which executors hold only while they record what ran, and writes state and event in the
 // caller's transaction; at its commit executors are interrupted or woken.
 //
-// Cancel: every node that is not over is cancelled and leaves the queue, the run ends (a saga is compensated first). An executor that still runs a
-// node of it finds no lease when it wants to record, and rolls back; it is interrupted after the commit.
-// Pause: ready nodes are held. What runs ends and is recorded; what that makes ready is held as well (enqueue), and so
-// is what comes due meanwhile, when it is claimed (queue.cpp).
-// Resume: held nodes are ready again.
+// Cancel: every node that is not over is cancelled and leaves the queue, the run ends (a saga is compensated first). An
+// executor that still runs a node of it finds no lease when it wants to record, and rolls back; it is interrupted after
+// the commit. Pause: ready nodes are held. What runs ends and is recorded; what that makes ready is held as well
+// (enqueue), and so is what comes due meanwhile, when it is claimed (queue.cpp). Resume: held nodes are ready again.
 #include "flow/control.hpp"
 
 #include "flow/progress.hpp"
