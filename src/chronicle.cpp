@@ -3,6 +3,7 @@
 #include "pg/postgres.hpp"
 #include "settings.hpp"
 #include "store/order.hpp"
+#include "store/scan.hpp"
 #include "worker/ddl.hpp"
 #include "worker/process.hpp"
 #include "worker/registry.hpp"
@@ -49,6 +50,7 @@ extern "C" PGDLLEXPORT void _PG_init() {
     chronicle::worker::init_announcements();
     chronicle::flow::init_source();
     chronicle::worker::init_ddl_hook();
+    chronicle::store::init_scan();
     previous_request = shmem_request_hook;
     shmem_request_hook = request_shared_memory;
     previous_startup = shmem_startup_hook;

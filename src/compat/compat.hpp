@@ -7,11 +7,17 @@ extern "C" {
 #include "access/genam.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_proc.h"
+#include "catalog/pg_proc.h"
+#include "commands/explain.h"
+#if PG_VERSION_NUM >= 180000
+#include "commands/explain_format.h"
+#endif
 #include "executor/executor.h"
 #include "parser/parse_type.h"
 #include "postmaster/bgworker.h"
 #include "storage/proc.h"
 #include "utils/acl.h"
+#include "utils/lsyscache.h"
 #include "utils/regproc.h"
 #include "utils/wait_event.h"
 }
@@ -97,6 +103,21 @@ inline List *parse_qualified_name(const char *text) {
 #else
     return stringToQualifiedNameList(text);
 #endif
+}
+
+/// Raises 42501 when the current user may not call the function.
+inline void require_execute(Oid function) {
+#if PG_VERSION_NUM >= 160000
+    AclResult result = object_aclcheck(ProcedureRelationId, function, GetUserId(), ACL_EXECUTE);
+#else
+    AclResult result = pg_proc_aclcheck(function, GetUserId(), ACL_EXECUTE);
+#endif
+    if (result != ACLCHECK_OK)
+        aclcheck_error(result, OBJECT_FUNCTION, get_func_name(function));
+}
+
+inline void explain_text(const char *label, const char *value, ExplainState *output) {
+    ExplainPropertyText(label, value, output);
 }
 
 /// Whether a background worker may connect as a role that has no LOGIN (PostgreSQL 17 and later).

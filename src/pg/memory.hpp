@@ -6,8 +6,20 @@
 
 namespace chronicle::pg {
 
-/// True when the scope that was opened at `exceptions_at_start` is left by an exception.
-inline bool unwinding(int exceptions_at_start) noexcept { return std::uncaught_exceptions() > exceptions_at_start; }
+/// Set while an abort takes away objects that outlived the C++ frames they were made in.
+inline bool abandoning = false;
+
+/// True when the scope that was opened at `exceptions_at_start` is left by an exception, or abandoned.
+inline bool unwinding(int exceptions_at_start) noexcept {
+    return abandoning || std::uncaught_exceptions() > exceptions_at_start;
+}
+
+/// Deletes an object whose server resources the abort has released, or will: its own memory is all that is left of it.
+template <typename Object> void abandon(Object *object) noexcept {
+    abandoning = true;
+    delete object;
+    abandoning = false;
+}
 
 /// Allocates in `target` until the end of the scope.
 class MemorySwitch {
