@@ -2,6 +2,7 @@
 #include "flow/source.hpp"
 #include "pg/postgres.hpp"
 #include "settings.hpp"
+#include "state/snapshot.hpp"
 #include "store/order.hpp"
 #include "store/scan.hpp"
 #include "worker/ddl.hpp"
@@ -51,6 +52,7 @@ extern "C" PGDLLEXPORT void _PG_init() {
     chronicle::flow::init_source();
     chronicle::worker::init_ddl_hook();
     chronicle::store::init_scan();
+    chronicle::state::init_snapshots();
     previous_request = shmem_request_hook;
     shmem_request_hook = request_shared_memory;
     previous_startup = shmem_startup_hook;

@@ -12,6 +12,8 @@ int worker_batch = 32;
 int max_databases = 64;
 int max_event_bytes = 1024 * 1024;
 int max_streams_per_transaction = 1000;
+int snapshot_every = 100;
+int keep_snapshots = 2;
 int output_rows = 1000;
 int max_output_bytes = 16 * 1024 * 1024;
 int default_retry_attempts = 1;
@@ -51,6 +53,10 @@ void define() {
          64 * 1024 * 1024, PGC_SUSET, GUC_UNIT_BYTE},
         {"chronicle.max_streams_per_transaction", "Streams that one transaction may append to.",
          &max_streams_per_transaction, 1000, 1, 100000, PGC_SUSET, 0},
+        {"chronicle.snapshot_every", "Events between two snapshots of a stream, for aggregates that name no number.",
+         &snapshot_every, 100, 10, 10000, PGC_USERSET, 0},
+        {"chronicle.keep_snapshots", "Snapshots kept of a stream, for aggregates that name no number.", &keep_snapshots,
+         2, 1, 10, PGC_USERSET, 0},
         {"chronicle.output_rows", "Rows of a node's output that views and execution_result show.", &output_rows, 1000,
          0, 100000, PGC_SIGHUP, 0},
         {"chronicle.max_output_bytes", "The largest output (as JSON) that references and conditions read.",

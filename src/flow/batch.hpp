@@ -16,10 +16,8 @@ struct RepeatAlone {};
 /// A node that ran in the batch.
 struct Member {
     NodeResult result;
-    NodeOutput output; // with `wait`: the node waits, and finish() settles it
+    NodeOutput output;
     std::optional<Failure> failure;
-    bool resumed = false; // it waited, and is looked at again
-    bool waits() const { return resumed || !output.wait.is_null(); }
 };
 
 class Batch {
@@ -58,8 +56,7 @@ private:
     bool may_run_here(int node) const;
     int budget_left() const;
     void verify_lease();
-    void replay(Member &member, Progress &progress);
-    void settle_wait(Member &member, Progress &progress);
+    void replay(const Member &member, Progress &progress);
     void follow(int node);
     void find_ancestors(int node);
 

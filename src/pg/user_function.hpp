@@ -34,6 +34,8 @@ public:
     NullableDatum call(const NullableDatum *arguments);
     bool strict() const { return info_.fn_strict; }
     Oid oid() const { return info_.fn_oid; }
+    /// Where its code is: functions of our own are known by it.
+    PGFunction address() const { return info_.fn_addr; }
     /// The same, for a caller that is in a guarded loop of its own.
     NullableDatum call_unguarded(const NullableDatum *arguments) noexcept;
 

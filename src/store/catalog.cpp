@@ -37,6 +37,8 @@ void on_relation_change(Datum, Oid relation) {
                         cached.event,
                         cached.event_kind,
                         cached.execution,
+                        cached.snapshot,
+                        cached.snapshot_failure,
                         cached.event_kind_position,
                         cached.event_pkey,
                         cached.event_given_id,
@@ -99,6 +101,10 @@ void look_up_relations(Catalog &c) noexcept {
     c.event_kind_position = relation("event_kind_position");
     c.workflow_event_pkey = relation("workflow_event_pkey");
     c.execution = relation("execution");
+    c.snapshot = relation("snapshot");
+    c.snapshot_pkey = relation("snapshot_pkey");
+    c.snapshot_failure = relation("snapshot_failure");
+    c.snapshot_failure_pkey = relation("snapshot_failure_pkey");
     c.execution_pkey = relation("execution_pkey");
     c.workflow_event = relation("workflow_event");
     c.workflow_event_execution_version_key = relation("workflow_event_execution_version_key");

@@ -16,6 +16,7 @@
 #include "store/catalog.hpp"
 #include "store/kind.hpp"
 #include "store/order.hpp"
+#include "store/path_filter.hpp"
 #include "store/stream.hpp"
 
 extern "C" {
@@ -23,7 +24,6 @@ extern "C" {
 #include "catalog/pg_collation_d.h"
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
-#include "utils/jsonpath.h"
 }
 
 #include <unordered_set>
@@ -58,33 +58,6 @@ void check_regex(const std::optional<std::string> &pattern, const char *name) {
 bool among(const std::optional<std::vector<std::string>> &wanted, std::string_view value) {
     return !wanted || std::find(wanted->begin(), wanted->end(), value) != wanted->end();
 }
-
-// A predicate path must be true; any other must find something. Errors of the path are false.
-class PathFilter {
-public:
-    explicit PathFilter(Datum path) : path_(path) {
-        JsonPathItem root;
-        pg::call([&]() noexcept { jspInit(&root, DatumGetJsonPathP(path)); });
-        predicate_ = (root.type >= jpiAnd && root.type <= jpiGreaterOrEqual) || root.type == jpiExists ||
-                     root.type == jpiStartsWith || root.type == jpiLikeRegex;
-    }
-    bool passes(Datum object) const {
-        return pg::call([&]() noexcept {
-            LOCAL_FCINFO(fcinfo, 4);
-            InitFunctionCallInfoData(*fcinfo, nullptr, 4, InvalidOid, nullptr, nullptr);
-            fcinfo->args[0] = {object, false};
-            fcinfo->args[1] = {path_, false};
-            fcinfo->args[2] = {DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")), false};
-            fcinfo->args[3] = {BoolGetDatum(true), false};
-            Datum found = predicate_ ? jsonb_path_match(fcinfo) : jsonb_path_exists(fcinfo);
-            return !fcinfo->isnull && DatumGetBool(found);
-        });
-    }
-
-private:
-    Datum path_;
-    bool predicate_;
-};
 
 // Streams by id, as the snapshot sees them.
 class Streams {

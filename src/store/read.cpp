@@ -38,13 +38,9 @@ void bound_version(pg::IndexReader &reader, const Range &range) {
 class StreamReader : public EventSource {
 public:
     StreamReader(std::string name, const Range &range, Snapshot snapshot) : name_(std::move(name)), range_(range) {
-        std::optional<Stream> found = find_stream(name_, snapshot);
-        if (!found) { // made by another session after the snapshot: our own events in it are ours to see
-            found = find_stream(name_, SnapshotSelf);
-            if (!found)
-                return;
-            found->hidden = 0;
-        }
+        std::optional<Stream> found = find_visible_stream(name_, snapshot);
+        if (!found)
+            return;
         const Catalog &c = catalog();
         reader_.emplace(c.event, c.event_stream_version_key, snapshot);
         reader_->key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(found->id));

@@ -110,6 +110,16 @@ std::optional<Stream> find_stream(std::string_view stream, Snapshot snapshot) {
                   DatumGetBool(reader.column(6, &is_null))};
 }
 
+std::optional<Stream> find_visible_stream(std::string_view stream, Snapshot snapshot) {
+    std::optional<Stream> found = find_stream(stream, snapshot);
+    if (found || snapshot == SnapshotSelf)
+        return found;
+    found = find_stream(stream, SnapshotSelf);
+    if (found)
+        found->hidden = 0;
+    return found;
+}
+
 Stream make_stream(std::string_view stream) {
     const Catalog &c = catalog();
     int64 id = pg::call([&]() noexcept { return nextval_internal(c.stream_id_seq, false); });

@@ -34,6 +34,9 @@ struct Stream {
 /// A stream as the snapshot sees it (SnapshotSelf: the newest committed state and our own changes); nothing when it was
 /// never written.
 std::optional<Stream> find_stream(std::string_view stream, Snapshot snapshot);
+/// The same for a reader: a stream that another session made after the snapshot holds events of our own at most, and
+/// nothing of it is hidden to us.
+std::optional<Stream> find_visible_stream(std::string_view stream, Snapshot snapshot);
 /// Makes a stream that is not there. The caller holds its lock.
 Stream make_stream(std::string_view stream);
 /// Hides its versions up to `hidden`, for ever when `tombstone`. The caller holds its lock.

@@ -1,0 +1,30 @@
+// Events as values of the composite type chronicle.event: what users' functions take as an argument.
+#pragma once
+
+#include "store/event_row.hpp"
+
+namespace chronicle::store {
+
+/// Composes them. Texts that repeat (stream, category, type) are made once: one composer serves one fold or one batch.
+/// It keeps what it makes in the memory context that is current when it is made.
+class EventComposer {
+public:
+    EventComposer();
+    EventComposer(const EventComposer &) = delete;
+    EventComposer &operator=(const EventComposer &) = delete;
+    /// The event, in the current memory context.
+    Datum compose(const EventRow &row);
+
+private:
+    struct Text {
+        std::string of;
+        Datum datum = 0;
+    };
+    Datum text(Text &last, std::string_view value);
+
+    MemoryContext memory_;
+    TupleDesc descriptor_;
+    Text stream_, category_, type_;
+};
+
+} // namespace chronicle::store
