@@ -1,4 +1,5 @@
 // The module: settings, hooks, shared memory, launcher, in that order.
+#include "flow/schedule.hpp"
 #include "flow/source.hpp"
 #include "pg/postgres.hpp"
 #include "settings.hpp"
@@ -50,6 +51,7 @@ extern "C" PGDLLEXPORT void _PG_init() {
     chronicle::settings::define();
     chronicle::worker::init_announcements();
     chronicle::flow::init_source();
+    chronicle::worker::add_chore(chronicle::flow::fire_schedules);
     chronicle::worker::init_ddl_hook();
     chronicle::store::init_scan();
     chronicle::state::init_snapshots();

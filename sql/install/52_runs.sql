@@ -38,7 +38,9 @@ SELECT w.workflow_id, w.version, d.definition ->> 'version' AS version_label,
           FROM chronicle_data.execution AS e
          WHERE e.workflow_id = w.workflow_id AND chronicle_data.sees_execution(e.owner, e.started_by)
          ORDER BY e.queued_at DESC, e.execution_id DESC LIMIT 1) AS last_status,
-       NULL::timestamptz AS next_run_at,
+       (SELECT min(s.next_run_at)
+          FROM chronicle_data.schedule AS s
+         WHERE s.workflow_id = w.workflow_id AND NOT s.paused AND w.enabled) AS next_run_at,
        d.definition
   FROM chronicle_data.workflow AS w
   JOIN chronicle_data.workflow_version AS d ON d.workflow_id = w.workflow_id AND d.version = w.version

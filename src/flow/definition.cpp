@@ -1,6 +1,7 @@
 // create_workflow, validate_workflow, and the cache of parsed definitions.
 #include "flow/json.hpp"
 #include "flow/definition.hpp"
+#include "flow/schedule.hpp"
 
 #include "pg/lock.hpp"
 #include "pg/xact.hpp"
@@ -87,14 +88,30 @@ void check_jsonpaths(const core::json &document, core::Parsed &parsed) {
         parsed.definition.reset();
 }
 
-// `check_paths`: a definition that was stored has passed already.
-core::Parsed parse(const std::string &text, bool check_paths) {
+// `metadata.schedule` of the document; its faults join the others.
+std::optional<core::ScheduleSpec> check_schedule(const core::json &document, core::Parsed &parsed) {
+    size_t before = parsed.faults.size();
+    std::optional<core::ScheduleSpec> spec = core::definition_schedule(document, parsed.faults);
+    if (spec)
+        if (std::string problem = timezone_problem(spec->timezone); !problem.empty())
+            parsed.faults.push_back({"$.metadata.schedule.timeZone", problem});
+    if (parsed.faults.size() > before)
+        parsed.definition.reset();
+    return spec;
+}
+
+// `is_new`: a definition that was stored has passed the rest already.
+core::Parsed parse(const std::string &text, bool is_new, std::optional<core::ScheduleSpec> *schedule = nullptr) {
     core::Result<core::json> document = core::parse_json(text);
     if (!document)
         return {std::nullopt, {{"$", document.problem}}};
     core::Parsed parsed = core::parse_definition(*document);
-    if (check_paths)
+    if (is_new) {
         check_jsonpaths(*document, parsed);
+        std::optional<core::ScheduleSpec> spec = check_schedule(*document, parsed);
+        if (schedule)
+            *schedule = std::move(spec);
+    }
     return parsed;
 }
 
@@ -132,8 +149,6 @@ void refuse_what_is_not_built(const core::Node &node) {
 void refuse_what_is_not_built(const core::Definition &graph) {
     if (!graph.concurrency.is_null())
         not_built("\"concurrency\"");
-    if (graph.metadata.contains("schedule") && graph.metadata["schedule"].value("enabled", false))
-        not_built("\"metadata.schedule\"");
     for (const core::Node &node : graph.nodes) {
         refuse_what_is_not_built(node);
         if (node.compensate)
@@ -181,8 +196,13 @@ void insert_version(const std::string &id, int version, const std::string &docum
     upsert.run(of_workflow.text(id).int4(version).text(owner));
 }
 
+struct Stored {
+    int version;
+    bool is_new;
+};
+
 // The lock makes two creators of one id follow each other; the second sees the first one's version.
-int store(const core::Definition &graph, const std::string &document) {
+Stored store(const core::Definition &graph, const std::string &document) {
     std::string user = current_user();
     std::string search_path = GetConfigOption("search_path", false, false);
     std::string content = core::write_json(core::content_of(to_json(document)));
@@ -202,10 +222,10 @@ int store(const core::Definition &graph, const std::string &document) {
     access::EngineScope engine;
     std::string stored_form = pg::jsonb_to_string(pg::make_jsonb(content)); // as jsonb writes it: comparable
     if (current.exists && current.content == stored_form)
-        return current.version;
+        return {current.version, false};
     insert_version(graph.id, current.version + 1, document, content, search_path, user,
                    current.exists ? current.owner : user);
-    return current.version + 1;
+    return {current.version + 1, true};
 }
 
 std::shared_ptr<const StoredDefinition> load(int64 definition_id) {
@@ -247,14 +267,17 @@ CHRONICLE_FUNCTION(chronicle_create_workflow) {
         pg::raise(ERRCODE_NULL_VALUE_NOT_ALLOWED, {.message = "argument \"definition\" must not be NULL"});
     access::require(access::Level::operator_, "create workflows");
     std::string document = pg::jsonb_to_string(arguments.datum(0));
-    core::Parsed parsed = parse(document, true);
+    std::optional<core::ScheduleSpec> schedule;
+    core::Parsed parsed = parse(document, true, &schedule);
     if (!parsed.definition)
         raise_faults(parsed.faults);
     refuse_what_is_not_built(*parsed.definition);
-    int version = store(*parsed.definition, document);
+    Stored stored = store(*parsed.definition, document);
+    if (stored.is_new)
+        set_definition_schedule(parsed.definition->id, schedule);
     pg::call([&]() noexcept { InitMaterializedSRF(fcinfo, 0); });
     ReturnSetInfo *result = reinterpret_cast<ReturnSetInfo *>(fcinfo->resultinfo);
-    Datum values[] = {pg::make_text(parsed.definition->id), Int32GetDatum(version)};
+    Datum values[] = {pg::make_text(parsed.definition->id), Int32GetDatum(stored.version)};
     bool nulls[] = {false, false};
     pg::call([&]() noexcept { tuplestore_putvalues(result->setResult, result->setDesc, values, nulls); });
     PG_RETURN_NULL();

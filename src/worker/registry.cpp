@@ -126,9 +126,14 @@ void publish() {
         RegistryLock lock;
         wake_scheduler();
     }
-    if (announced.finished)
+    if (announced.finished) {
         if (ConditionVariable *condition = finished_condition())
             ConditionVariableBroadcast(condition);
+        if (DatabaseSlot *d = my_database(); d && d->watch_ends) {
+            RegistryLock lock;
+            wake(d->process);
+        }
+    }
     if (announced.database) {
         RegistryLock lock;
         if (DatabaseSlot *d = find_database(MyDatabaseId, true))
@@ -204,7 +209,7 @@ DatabaseSlot *find_database(Oid database, bool make) {
     if (!make || !unused)
         return nullptr;
     unused->database = database;
-    unused->wanted = unused->restart = unused->check_leases = false;
+    unused->wanted = unused->restart = unused->check_leases = unused->watch_ends = false;
     unused->followed = unused->unattended = 0;
     unused->holds = 0;
     unused->pid = 0;
@@ -279,6 +284,12 @@ void announce_ready(Oid role) {
 
 void announce_appended(uint8 parts) { announced.appended |= parts; }
 void announce_scheduler() { announced.scheduler = true; }
+void watch_ends(bool watch) {
+    RegistryLock lock;
+    if (DatabaseSlot *d = find_database(MyDatabaseId, false))
+        d->watch_ends = watch;
+}
+
 void announce_finished() { announced.finished = true; }
 void announce_database() { announced.database = true; }
 void announce_restart(Oid database) { announced.restart = database; }

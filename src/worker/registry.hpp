@@ -46,6 +46,7 @@ struct DatabaseSlot {
     int process;
     bool restart; // leave, and be started again
     bool check_leases; // an executor ended: look for what it ran
+    bool watch_ends; // the end of a run wakes the scheduler
     uint8 followed; // parts of the log that anybody here follows: the others cost an append nothing
     uint8 unattended; // of those: followed for an owner that has no executor; the scheduler is woken
     Outcome outcome;
@@ -107,6 +108,8 @@ void announce_appended(uint8 parts);
 void announce_scheduler();
 /// After the commit: those who wait for executions of this database look again.
 void announce_finished();
+/// In the scheduler: whether the end of a run of this database wakes it from now on.
+void watch_ends(bool watch);
 /// After the commit: the executor with this lease interrupts what it runs, if it is still at it.
 void announce_cancel(int slot, uint64 generation);
 /// After the commit: the launcher sees to this database.

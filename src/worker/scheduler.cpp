@@ -395,9 +395,9 @@ long look() {
     for (int i = 0; i < source_count(); i++)
         if (source(i).attend)
             source(i).attend();
+    TimestampTz due = run_chores();
     pg::start_transaction();
     store::note_floor();
-    TimestampTz due = 0;
     std::vector<Demand> demands = ask_sources(due);
     pg::commit_transaction();
     bool short_of_slots = staff_owners(demands), again = publish_followed(demands);

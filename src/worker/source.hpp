@@ -49,6 +49,15 @@ void add_source(const Source &source);
 int source_count();
 const Source &source(int index);
 
+/// Work of the scheduler itself, beside the sources: short, outside of a transaction, in ones of its own. Returns when
+/// it is wanted again (0: whenever the scheduler looks).
+using Chore = TimestampTz (*)();
+inline constexpr int max_chores = 8;
+/// For _PG_init.
+void add_chore(Chore chore);
+/// Runs them all; when the first of them is wanted again.
+TimestampTz run_chores();
+
 /// In a step: commits of events of these parts wake this executor from now on (while it is idle). Call it before
 /// looking at the log: what commits after the look then wakes us.
 void follow_log(uint8 parts);

@@ -51,7 +51,7 @@ SELECT execute_workflow('control_one', '{}', 'undone') AS undone \gset
 SELECT execute_workflow('control_one', '{}', 'undone') = :'undone' AS same_in_the_transaction;
 ROLLBACK;
 SELECT execute_workflow('control_one', '{}', 'undone') <> :'undone' AS after_the_rollback;
-SELECT execute_workflow('control_gated', '{"gate": "never"}', 'order-1') AS run \gset
+SELECT execute_workflow('control_gated', '{"gate": "never"}', 'order-1', run_at => clock_timestamp() + interval '1 day') AS run \gset
 SELECT cancel_execution(:'run'), workflow_id, idempotency_key FROM executions WHERE execution_id = :'run';
 SELECT count(*) FROM executions WHERE workflow_id = 'control_one' AND idempotency_key = 'order-1';
 SELECT a AS argument, o.code, o.message, o.detail
