@@ -13,9 +13,28 @@ CREATE TABLE chronicle_data.stream (
     category text COLLATE "C" NOT NULL,
     created_at timestamptz NOT NULL,
     hidden bigint NOT NULL DEFAULT 0,          -- versions up to it are deleted: no reader sees them
-    tombstoned boolean NOT NULL DEFAULT false  -- for ever: nothing is appended again
+    tombstoned boolean NOT NULL DEFAULT false, -- for ever: nothing is appended again
+    removed bigint NOT NULL DEFAULT 0,         -- versions up to it are scavenged: their rows are gone
+    changed_at timestamptz,                    -- of a deletion, or of the last event that was removed
+    -- What to keep; NULL: what the category says (src/store/retention.cpp).
+    max_count bigint CHECK (max_count >= 1),
+    max_age interval,
+    truncate_before bigint CHECK (truncate_before >= 1)
 ) WITH (fillfactor = 90);
+CREATE INDEX stream_category ON chronicle_data.stream (category, stream_id);
+-- Streams that the scavenger looks at in each round.
+CREATE INDEX stream_retention ON chronicle_data.stream (stream_id) WHERE max_count IS NOT NULL OR max_age IS NOT NULL;
 SELECT pg_catalog.pg_extension_config_dump('chronicle_data.stream', '');
+
+-- What is said of a category. Rows stay when all is NULL again: a table without a page says that no category ever had
+-- anything set, whatever snapshot asks (src/store/retention.cpp).
+CREATE TABLE chronicle_data.category (
+    category text COLLATE "C" NOT NULL CONSTRAINT category_pkey PRIMARY KEY,
+    description text,
+    max_count bigint CHECK (max_count >= 1),
+    max_age interval
+);
+SELECT pg_catalog.pg_extension_config_dump('chronicle_data.category', '');
 
 -- A kind is a category and a type: one number in each event instead of two texts, and one index that serves readers of
 -- categories, of types, and of both. A kind may have several numbers (src/store/kind.hpp).
@@ -172,6 +191,12 @@ COMMENT ON FUNCTION chronicle.read_category(text, bigint, bigint, int, int) IS
 after_position: NULL the beginning. max_count: rows, from 1. consumer_group_size, consumer_group_member (0 to size - 1): only streams that fall to this member, by their name; both or neither.
 Errors: 22004 NULL category; 22023 a name with "-", max_count below 1, a negative position, a member outside the group; 42501 no reader.';
 
+CREATE FUNCTION chronicle.position_at(at timestamptz) RETURNS bigint
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'chronicle_position_at';
+COMMENT ON FUNCTION chronicle.position_at(timestamptz) IS
+'Where to begin to read all that was recorded from a time on: the smallest position recorded at or after it, minus 1; when there is none, the safe position. Finds it by halving; times may fall back by 10 seconds from one position to the next (positions are given before the clock is read), what a clock set back further hides is not looked for.
+Errors: 22004 NULL; 42501 no reader.';
+
 CREATE FUNCTION chronicle.stream_version(stream text) RETURNS bigint
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chronicle_stream_version';
 COMMENT ON FUNCTION chronicle.stream_version(text) IS
@@ -189,3 +214,30 @@ CREATE FUNCTION chronicle.tombstone_stream(stream text, expected_version bigint 
 COMMENT ON FUNCTION chronicle.tombstone_stream(text, bigint) IS
 'Deletes a stream for ever: what is there is hidden, and every later append is CH002. Returns the last version (0: there was nothing). Read models see it as event $stream-tombstoned in stream $streams-<name>.
 expected_version: as append_event. Errors: CH001; CH002 tombstoned already; 22004 NULL stream; 22023 bad name; 42939 reserved name; 42501 no admin.';
+
+CREATE FUNCTION chronicle.set_stream_retention(
+    stream text, max_count bigint DEFAULT NULL, max_age interval DEFAULT NULL, truncate_before bigint DEFAULT NULL)
+    RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chronicle_set_stream_retention';
+COMMENT ON FUNCTION chronicle.set_stream_retention(text, bigint, interval, bigint) IS
+'Says what readers see of a stream, from the commit on; replaces what was said before. The strictest field wins; NULL: what the category says, or no limit. The last number stays, and scavenge() removes what is hidden.
+max_count: the newest so many events, from 1. max_age: events recorded within this time (counted in UTC; more than zero, up to 1000 years). truncate_before: events from this version on.
+Errors: CH002 tombstoned; 22004 NULL stream; 22023 bad name or value; 42939 reserved name; 42501 no admin.';
+
+CREATE FUNCTION chronicle.set_category_retention(
+    category text, max_count bigint DEFAULT NULL, max_age interval DEFAULT NULL) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chronicle_set_category_retention';
+COMMENT ON FUNCTION chronicle.set_category_retention(text, bigint, interval) IS
+'Says what readers see of each stream of a category, where the stream says nothing of its own in that field; replaces what was said before.
+max_count, max_age: as set_stream_retention.
+Errors: 22004 NULL category; 22023 bad name (or one with "-") or value; 42939 reserved name; 42501 no admin.';
+
+CREATE FUNCTION chronicle.describe_category(category text, description text DEFAULT NULL) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chronicle_describe_category';
+COMMENT ON FUNCTION chronicle.describe_category(text, text) IS
+'Sets the description that view categories shows. description: NULL removes it.
+Errors: 22004 NULL category; 22023 bad name, or one with "-"; 42939 reserved name; 42501 no operator.';
+
+-- Versions up to the result are hidden from readers; for views, whose rows are checked one by one.
+CREATE FUNCTION chronicle_data.hidden_versions(stream_id bigint) RETURNS bigint
+    LANGUAGE c STABLE PARALLEL SAFE COST 10 AS 'MODULE_PATHNAME', 'chronicle_hidden_versions';

@@ -27,6 +27,10 @@ SELECT v.global_position, s.name AS stream, v.version, k.type, v.data, v.metadat
   JOIN chronicle_data.stream AS s ON s.stream_id = v.stream_id
   JOIN chronicle_data.event_kind AS k ON k.kind_id = v.kind_id
  WHERE v.version > s.hidden
+   AND CASE WHEN s.max_count IS NULL AND s.max_age IS NULL AND s.truncate_before IS NULL
+                 AND NOT (SELECT EXISTS (SELECT FROM chronicle_data.category AS g
+                                            WHERE g.max_count IS NOT NULL OR g.max_age IS NOT NULL))
+            THEN true ELSE v.version > chronicle_data.hidden_versions(s.stream_id) END
    AND ((SELECT chronicle_data.has_level('reader')) OR chronicle_data.may_read_stream(s.name));
 CREATE VIEW chronicle_data.engine_event WITH (security_barrier) AS
 SELECT v.global_position, 'workflow-' || e.workflow_id || '/' || e.execution_id::text AS stream, v.version, v.type, v.data,

@@ -194,13 +194,6 @@ struct Refusal {
     core::json detail;
 };
 
-void check_not_tombstoned(const std::string &name, const std::optional<Stream> &stream) {
-    if (stream && stream->tombstoned)
-        pg::raise(stream_deleted, {.message = "stream \"" + name + "\" is tombstoned",
-                                   .detail = core::json{{"stream", name}}.dump(),
-                                   .hint = "It can never be written again; use another stream."});
-}
-
 // 0: nothing there (never written, or deleted). -1: something is. n: the last number given is n, deleted or not.
 std::optional<Refusal> check_version(const Append &append, const Plan &plan) {
     if (!append.expected_version)

@@ -34,6 +34,7 @@ void on_relation_change(Datum, Oid relation) {
                         cached.stream_id_seq,
                         cached.stream,
                         cached.stream_name_key,
+                        cached.category,
                         cached.event,
                         cached.event_kind,
                         cached.execution,
@@ -90,6 +91,8 @@ void look_up_relations(Catalog &c) noexcept {
     c.stream = relation("stream");
     c.stream_pkey = relation("stream_pkey");
     c.stream_name_key = relation("stream_name_key");
+    c.category = relation("category");
+    c.category_pkey = relation("category_pkey");
     c.event = relation("event");
     c.kind_id_seq = relation("kind_id_seq");
     c.event_kind = relation("event_kind");
@@ -134,7 +137,7 @@ bool load() {
     valid = true; // before the look-ups: an invalidation that they process must count
     pg::call([]() noexcept { look_up_relations(cached); });
     if (!OidIsValid(cached.workflow_event_execution_version_key) || !OidIsValid(cached.event_given_id) ||
-        !OidIsValid(cached.event_type)) {
+        !OidIsValid(cached.category_pkey) || !OidIsValid(cached.event_type)) {
         valid = false;
         pg::raise(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
                   {.message = "chronicle's tables are missing in this database",

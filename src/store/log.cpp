@@ -17,6 +17,7 @@
 #include "store/kind.hpp"
 #include "store/order.hpp"
 #include "store/path_filter.hpp"
+#include "store/retention.hpp"
 #include "store/stream.hpp"
 
 extern "C" {
@@ -71,26 +72,16 @@ public:
         auto found = known_.find(id);
         if (found != known_.end())
             return found->second;
-        std::optional<Known> known = read(id, snapshot);
-        if (!known) { // made by another session after the snapshot, and written by ours
-            known = read(id, SnapshotSelf).value_or(Known{});
-            known->hidden = 0;
-        }
-        known->readable = access::may_read_stream(known->name);
-        return known_.emplace(id, std::move(*known)).first->second;
+        Known known;
+        if (std::optional<Stream> stream = find_stream_by_id(id, snapshot, &known.name))
+            known.hidden = hidden_versions(*stream, category_of(known.name), snapshot);
+        else // made by another session after the snapshot, and written by ours
+            (void)find_stream_by_id(id, SnapshotSelf, &known.name);
+        known.readable = access::may_read_stream(known.name);
+        return known_.emplace(id, std::move(known)).first->second;
     }
 
 private:
-    std::optional<Known> read(int64 id, Snapshot snapshot) {
-        const Catalog &c = catalog();
-        pg::IndexReader reader(c.stream, c.stream_pkey, snapshot);
-        reader.key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(id));
-        if (!reader.next())
-            return std::nullopt;
-        bool is_null;
-        return Known{pg::to_string(reader.column(2, &is_null)), DatumGetInt64(reader.column(5, &is_null))};
-    }
-
     std::unordered_map<int64, Known> known_;
 };
 

@@ -7,7 +7,9 @@
 #include "store/event_row.hpp"
 #include "store/log.hpp"
 #include "store/read.hpp"
+#include "store/retention.hpp"
 #include "store/stream.hpp"
+#include "store/time.hpp"
 
 extern "C" {
 #include "access/stratnum.h"
@@ -44,7 +46,7 @@ public:
         const Catalog &c = catalog();
         reader_.emplace(c.event, c.event_stream_version_key, snapshot);
         reader_->key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(found->id));
-        reader_->key(2, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(found->hidden));
+        reader_->key(2, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(hidden_versions(*found, category_of(name_), snapshot)));
         bound_version(*reader_, range);
     }
 
@@ -204,12 +206,7 @@ std::unique_ptr<EventSource> open_read_all(const pg::Arguments &arguments, Snaps
 std::unique_ptr<EventSource> open_read_category(const pg::Arguments &arguments, Snapshot snapshot,
                                                 std::optional<int64> &mark) {
     std::string category = arguments.required_text(0, "category");
-    check_name(category, "category");
-    if (category.find('-') != std::string::npos)
-        pg::raise(ERRCODE_INVALID_PARAMETER_VALUE,
-                  {.message = "\"" + category + "\" is no category: a category has no \"-\"",
-                   .hint =
-                       "The category of a stream is the part before the first \"-\"; read_stream reads one stream."});
+    check_category(category);
     LogQuery query{.after = arguments.int8(1),
                    .count = arguments.int8(2).value_or(1000),
                    .categories = std::vector{category}};
@@ -249,6 +246,14 @@ EventOpener event_opener(PGFunction function) {
            : function == chronicle_read_all      ? open_read_all
            : function == chronicle_read_category ? open_read_category
                                                  : nullptr;
+}
+
+CHRONICLE_FUNCTION(chronicle_position_at) {
+    pg::Arguments arguments(fcinfo);
+    if (arguments.null(0))
+        pg::raise(ERRCODE_NULL_VALUE_NOT_ALLOWED, {.message = "argument \"at\" must not be NULL"});
+    access::require_read_any();
+    PG_RETURN_INT64(position_at(DatumGetTimestampTz(arguments.datum(0))));
 }
 
 CHRONICLE_FUNCTION(chronicle_stream_version) {

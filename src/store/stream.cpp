@@ -1,3 +1,5 @@
+#include "core/json.hpp"
+
 #include "store/stream.hpp"
 
 #include "access/access.hpp"
@@ -5,6 +7,7 @@
 #include "pg/lock.hpp"
 #include "pg/relation.hpp"
 #include "settings.hpp"
+#include "sqlstates.hpp"
 #include "store/catalog.hpp"
 
 extern "C" {
@@ -75,6 +78,15 @@ void check_name(std::string_view name, const char *what) {
                    .detail = "{\"bytes\": " + std::to_string(name.size()) + "}"});
 }
 
+void check_category(std::string_view category) {
+    check_name(category, "category");
+    if (category.find('-') != std::string_view::npos)
+        pg::raise(ERRCODE_INVALID_PARAMETER_VALUE,
+                  {.message = "\"" + std::string(category) + "\" is no category: a category has no \"-\"",
+                   .hint =
+                       "The category of a stream is the part before the first \"-\"; read_stream reads one stream."});
+}
+
 void check_not_reserved(std::string_view stream) {
     if (stream.front() == '$' || category_of(stream) == workflow_category)
         pg::raise(ERRCODE_RESERVED_NAME,
@@ -99,15 +111,39 @@ void lock_streams_sorted(const std::vector<std::string_view> &streams) {
     }
 }
 
+// The row of chronicle_data.stream that the reader stands on.
+static Stream read_row(const pg::IndexReader &reader) {
+    bool is_null;
+    Stream stream{DatumGetInt64(reader.column(1, &is_null)), DatumGetInt64(reader.column(5, &is_null)),
+                  DatumGetBool(reader.column(6, &is_null)), DatumGetInt64(reader.column(7, &is_null))};
+    auto maybe_int8 = [&](int column) {
+        Datum value = reader.column(column, &is_null);
+        return is_null ? std::nullopt : std::optional<int64>(DatumGetInt64(value));
+    };
+    stream.retention.max_count = maybe_int8(9);
+    if (Datum age = reader.column(10, &is_null); !is_null)
+        stream.retention.max_age = *DatumGetIntervalP(age);
+    stream.retention.truncate_before = maybe_int8(11);
+    return stream;
+}
+
 std::optional<Stream> find_stream(std::string_view stream, Snapshot snapshot) {
     const Catalog &c = catalog();
     pg::IndexReader reader(c.stream, c.stream_name_key, snapshot);
     reader.key(1, BTEqualStrategyNumber, F_TEXTEQ, pg::make_text(stream), C_COLLATION_OID);
+    return reader.next() ? std::optional(read_row(reader)) : std::nullopt;
+}
+
+std::optional<Stream> find_stream_by_id(int64 id, Snapshot snapshot, std::string *name) {
+    const Catalog &c = catalog();
+    pg::IndexReader reader(c.stream, c.stream_pkey, snapshot);
+    reader.key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(id));
     if (!reader.next())
         return std::nullopt;
     bool is_null;
-    return Stream{DatumGetInt64(reader.column(1, &is_null)), DatumGetInt64(reader.column(5, &is_null)),
-                  DatumGetBool(reader.column(6, &is_null))};
+    if (name)
+        *name = pg::to_string(reader.column(2, &is_null));
+    return read_row(reader);
 }
 
 std::optional<Stream> find_visible_stream(std::string_view stream, Snapshot snapshot) {
@@ -116,7 +152,7 @@ std::optional<Stream> find_visible_stream(std::string_view stream, Snapshot snap
         return found;
     found = find_stream(stream, SnapshotSelf);
     if (found)
-        found->hidden = 0;
+        *found = {found->id};
     return found;
 }
 
@@ -128,19 +164,39 @@ Stream make_stream(std::string_view stream) {
                       pg::make_text(category_of(stream)),
                       TimestampTzGetDatum(GetCurrentTimestamp()),
                       Int64GetDatum(0),
-                      BoolGetDatum(false)};
-    const bool nulls[std::size(values)] = {};
+                      BoolGetDatum(false),
+                      Int64GetDatum(0),
+                      Datum(0),
+                      Datum(0),
+                      Datum(0),
+                      Datum(0)};
+    const bool nulls[std::size(values)] = {false, false, false, false, false, false, false, true, true, true, true};
     pg::TableWriter(c.stream).insert(values, nulls);
-    return {id, 0, false};
+    return {id};
+}
+
+void check_not_tombstoned(const std::string &name, const std::optional<Stream> &stream) {
+    if (stream && stream->tombstoned)
+        pg::raise(stream_deleted, {.message = "stream \"" + name + "\" is tombstoned",
+                                   .detail = core::json{{"stream", name}}.dump(),
+                                   .hint = "It can never be written again; use another stream."});
+}
+
+void raise_made_since_snapshot() {
+    pg::raise(ERRCODE_T_R_SERIALIZATION_FAILURE,
+              {.message = "could not serialize access: the stream was made after this transaction's snapshot",
+               .hint = "Repeat the transaction."});
 }
 
 void hide_stream(const Stream &stream, int64 hidden, bool tombstone) {
     static constexpr Oid types[] = {INT8OID, INT8OID, BOOLOID};
-    static pg::Statement update{
-        "UPDATE chronicle_data.stream SET hidden = $2, tombstoned = tombstoned OR $3 WHERE stream_id = $1", types};
+    static pg::Statement update{"UPDATE chronicle_data.stream SET hidden = $2, tombstoned = tombstoned OR $3, "
+                                "changed_at = pg_catalog.clock_timestamp() WHERE stream_id = $1",
+                                types};
     access::EngineScope engine;
     pg::Values values;
-    update.run(values.int8(stream.id).int8(hidden).boolean(tombstone));
+    if (update.run(values.int8(stream.id).int8(hidden).boolean(tombstone)).count == 0)
+        raise_made_since_snapshot();
 }
 
 // The newest version of at least `bound`; 0: none.
@@ -167,7 +223,12 @@ int64 last_version(int64 stream_id) {
     int64 version = newest_version(stream_id, bound);
     if (version == 0 && bound > 0)
         version = newest_version(stream_id, 0);
-    return bound = version;
+    bound = version;
+    if (version > 0)
+        return version;
+    // Nothing there, or scavenged: looked at in this order, a scavenger that commits in between is seen.
+    std::optional<Stream> stream = find_stream_by_id(stream_id, SnapshotSelf, nullptr);
+    return stream ? stream->removed : 0;
 }
 
 } // namespace chronicle::store

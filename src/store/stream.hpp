@@ -4,6 +4,7 @@
 #include "pg/guard.hpp"
 
 extern "C" {
+#include "datatype/timestamp.h"
 #include "utils/snapshot.h"
 }
 
@@ -17,6 +18,8 @@ std::string_view category_of(std::string_view stream);
 
 /// Refuses what is no stream or type name (22023).
 void check_name(std::string_view name, const char *what);
+/// Refuses what is no category's name (22023).
+void check_category(std::string_view category);
 /// Refuses names that only chronicle itself writes (42939).
 void check_not_reserved(std::string_view stream);
 void check_type_not_reserved(std::string_view type);
@@ -25,10 +28,20 @@ void check_type_not_reserved(std::string_view type);
 /// numbers are ours to read and raise. 54000 over chronicle.max_streams_per_transaction.
 void lock_streams_sorted(const std::vector<std::string_view> &streams);
 
+/// What to keep. Empty: no limit.
+struct Retention {
+    std::optional<int64> max_count;
+    std::optional<Interval> max_age;
+    std::optional<int64> truncate_before;
+    bool any() const { return max_count || max_age || truncate_before; }
+};
+
 struct Stream {
     int64 id = 0;
-    int64 hidden = 0; // versions up to it are deleted
+    int64 hidden = 0; // versions up to it are deleted; what readers see: hidden_versions() in retention.hpp
     bool tombstoned = false;
+    int64 removed = 0; // versions up to it have no rows any more
+    Retention retention = {}; // its own
 };
 
 /// A stream as the snapshot sees it (SnapshotSelf: the newest committed state and our own changes); nothing when it was
@@ -37,10 +50,17 @@ std::optional<Stream> find_stream(std::string_view stream, Snapshot snapshot);
 /// The same for a reader: a stream that another session made after the snapshot holds events of our own at most, and
 /// nothing of it is hidden to us.
 std::optional<Stream> find_visible_stream(std::string_view stream, Snapshot snapshot);
+/// The same by its id; `name` may be nullptr.
+std::optional<Stream> find_stream_by_id(int64 id, Snapshot snapshot, std::string *name);
+/// CH002 for a stream that is tombstoned.
+void check_not_tombstoned(const std::string &name, const std::optional<Stream> &stream);
 /// Makes a stream that is not there. The caller holds its lock.
 Stream make_stream(std::string_view stream);
 /// Hides its versions up to `hidden`, for ever when `tombstone`. The caller holds its lock.
 void hide_stream(const Stream &stream, int64 hidden, bool tombstone);
+
+/// 40001: an UPDATE of a stream that was found by the newest state did not find it by the transaction's snapshot.
+[[noreturn]] void raise_made_since_snapshot();
 
 /// The last number given in a stream (0: none), by the newest committed state and our own changes.
 int64 last_version(int64 stream_id);

@@ -1,0 +1,15 @@
+// What is hidden of a stream: the one answer that every reader, view and the scavenger take. Told in retention.cpp.
+#pragma once
+
+#include "store/stream.hpp"
+
+namespace chronicle::store {
+
+/// Versions up to the result are hidden from a reader with this snapshot: deleted, removed, or outside of what the
+/// stream's retention, or its category's, keeps.
+int64 hidden_versions(const Stream &stream, std::string_view category, Snapshot snapshot);
+
+/// The time that ages are counted from: of the statement, or of the transaction where it has one snapshot for all.
+TimestampTz retention_now();
+
+} // namespace chronicle::store
