@@ -46,7 +46,8 @@ public:
         const Catalog &c = catalog();
         reader_.emplace(c.event, c.event_stream_version_key, snapshot);
         reader_->key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(found->id));
-        reader_->key(2, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(hidden_versions(*found, category_of(name_), snapshot)));
+        reader_->key(2, BTGreaterStrategyNumber, F_INT8GT,
+                     Int64GetDatum(hidden_versions(*found, category_of(name_), snapshot)));
         bound_version(*reader_, range);
     }
 
