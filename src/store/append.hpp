@@ -28,6 +28,9 @@ struct Appended {
 /// check that failed. Each stream may stand once in a call.
 std::vector<Appended> append(const std::vector<Append> &appends);
 
+/// A JSON array of events as append_events takes it. 22023 with the path (below `path`) of what is wrong.
+std::vector<NewEvent> parse_events(Datum array, const std::string &path);
+
 /// Hides what is in a stream; with `tombstone` for ever. Returns its last version. The caller has checked the rights.
 int64 delete_stream(const std::string &stream, std::optional<int64> expected_version, bool tombstone);
 

@@ -84,6 +84,8 @@ std::vector<Datum> objects_in(Datum array, const std::string &path, std::span<co
     return elements;
 }
 
+} // namespace
+
 std::vector<NewEvent> parse_events(Datum array, const std::string &path) {
     static constexpr std::string_view keys[] = {"type", "data", "metadata", "event_id"};
     std::vector<NewEvent> events;
@@ -99,6 +101,8 @@ std::vector<NewEvent> parse_events(Datum array, const std::string &path) {
     }
     return events;
 }
+
+namespace {
 
 std::vector<Append> parse_batches(Datum batches) {
     static constexpr std::string_view keys[] = {"stream", "expected_version", "events"};
