@@ -67,9 +67,10 @@ COMMENT ON FUNCTION chronicle.drop_aggregate(text, boolean) IS
 'Forgets an aggregate and its snapshots; the events stay. What a retention cut removed was only in a snapshot, and is gone.
 if_exists: no error when there is none. Errors: 22004 NULL category; 42704 no such aggregate; 42501 no operator, or not the owner.';
 
+-- Unsafe in parallel: they call users' functions.
 CREATE FUNCTION chronicle.aggregate_state(stream text, at_version bigint DEFAULT NULL, at_time timestamptz DEFAULT NULL)
     RETURNS jsonb
-    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'chronicle_aggregate_state';
+    LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chronicle_aggregate_state';
 COMMENT ON FUNCTION chronicle.aggregate_state(text, bigint, timestamptz) IS
 'The state of a stream: its events folded by the apply function of its category''s aggregate. A stream without events is in the initial state.
 at_version: after that version (0: the initial state; above the last: now). at_time: after the events recorded up to then. Both: the earlier.
@@ -77,7 +78,7 @@ Errors: 22004 NULL stream; 22023 bad name, negative version, a version that rete
 
 CREATE FUNCTION chronicle.load_aggregate(stream text)
     RETURNS TABLE (version bigint, state jsonb, snapshot_version bigint, events_applied bigint)
-    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1 AS 'MODULE_PATHNAME', 'chronicle_load_aggregate';
+    LANGUAGE c STABLE PARALLEL UNSAFE ROWS 1 AS 'MODULE_PATHNAME', 'chronicle_load_aggregate';
 COMMENT ON FUNCTION chronicle.load_aggregate(text) IS
 'The state of a stream with its version: what the next append gives as expected_version.
 version: the last number given (0: absent). snapshot_version: where the fold began (NULL: at the initial state). events_applied: events folded after it.
@@ -133,3 +134,19 @@ COMMENT ON COLUMN chronicle.aggregates.keep_snapshots IS 'snapshots kept of a st
 COMMENT ON COLUMN chronicle.aggregates.fault IS 'why it cannot work: a function or the owner is gone; NULL: it can';
 COMMENT ON COLUMN chronicle.aggregates.failing_streams IS 'streams whose last snapshot could not be taken, because the apply function failed';
 GRANT SELECT ON chronicle.aggregates TO PUBLIC;
+
+CREATE FUNCTION chronicle.replay(
+    stream text, from_version bigint DEFAULT NULL, to_version bigint DEFAULT NULL, apply text DEFAULT NULL)
+    RETURNS TABLE (version bigint, type text, data jsonb, state_before jsonb, state_after jsonb, error text)
+    LANGUAGE c STABLE PARALLEL UNSAFE ROWS 100 AS 'MODULE_PATHNAME', 'chronicle_replay';
+COMMENT ON FUNCTION chronicle.replay(text, bigint, bigint, text) IS
+'Folds a stream step by step: each event with the state before and after it. It stops at the first error, whose row has error ("sqlstate: message") and no state_after; also when that event lies before from_version.
+from_version, to_version: the rows wanted, both included (NULL: the first, the last). apply: another function, to try a fix; it runs as the caller, and from the first event.
+Errors: 22004 NULL stream; 22023 bad name, a version below 1, a from_version that retention cut off; 42704 the category has no aggregate and apply is NULL; 42883 no such apply function; 42501 no reader.';
+
+CREATE FUNCTION chronicle.find_first_version(stream text, predicate jsonpath) RETURNS bigint
+    LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chronicle_find_first_version';
+COMMENT ON FUNCTION chronicle.find_first_version(text, jsonpath) IS
+'The first version after which the state matches: since when is this so? NULL: no state does.
+predicate: over the state; a predicate path must be true, any other must find something, its errors are false. Every state is looked at, so it need not stay true. Where retention has cut, the answer at the cut means: then or before.
+Errors: 22004 NULL argument; 22023 bad name; 42704 the category has no aggregate; 42501 no reader; what the apply function raises.';

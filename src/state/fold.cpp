@@ -71,7 +71,7 @@ int64 Fold::end(const Limit &limit) const {
 }
 
 void Fold::start(int64 up_to) {
-    int64 begin = found_ ? std::min(found_->hidden, up_to) : 0;
+    int64 begin = found_ ? found_->hidden : 0;
     progress_ = {};
     progress_.function = applier_->function();
     std::optional<StoredSnapshot> stored;
@@ -112,6 +112,13 @@ void Fold::run(int64 up_to, const Visit &visit) {
 
 Recipe recipe_of(const Aggregate &aggregate) {
     return {aggregate.apply, aggregate.owner_oid(), aggregate.search_path, aggregate.initial_state(), &aggregate};
+}
+
+std::string stream_argument(const pg::Arguments &arguments) {
+    std::string stream = arguments.required_text(0, "stream");
+    store::check_name(stream, "stream name");
+    access::require_read_stream(stream);
+    return stream;
 }
 
 State fold_stream(const Aggregate &aggregate, const std::string &stream, Snapshot snapshot, const Limit &limit) {

@@ -36,9 +36,12 @@ struct Recipe {
     Oid role; // that runs it
     std::optional<std::string> search_path;
     Datum initial; // jsonb
-    const Aggregate *snapshots_of; // nullptr: from the first event
+    const Aggregate *snapshots_of; // nullptr: none fits
 };
 Recipe recipe_of(const Aggregate &aggregate);
+
+/// The stream that a function was asked about (its first argument): a good name that the caller may read.
+std::string stream_argument(const pg::Arguments &arguments);
 
 /// One fold in steps, for those who look at what happens between the events (replay, find_first_version). While it
 /// lives, the session is the role, in a security-restricted operation.
@@ -48,7 +51,9 @@ public:
     using Visit = std::function<bool(const store::EventRow &event, Applier &applier, bool before)>;
 
     Fold(const Recipe &recipe, const std::string &stream, Snapshot snapshot);
-    /// The last version that `limit` allows.
+    /// Retention cut off what is below this version: its state is the first that is known. 0: nothing is cut off.
+    int64 cut() const { return cut_; }
+    /// The last version that `limit` allows. 22023 for one that was cut off.
     int64 end(const Limit &limit) const;
     /// The state at the newest usable snapshot up to that version, or the initial state.
     void start(int64 up_to);
@@ -57,12 +62,14 @@ public:
     const State &progress() const { return progress_; }
     /// A copy of the state in the current memory context.
     NullableDatum state() { return applier_->state(); }
+    Applier &applier() { return *applier_; }
 
 private:
     const Recipe &recipe_;
     const std::string &stream_;
     Snapshot snapshot_;
     std::optional<store::Stream> found_;
+    int64 cut_ = 0;
     pg::MemoryScope memory_;
     access::OwnerScope as_owner_;
     std::unique_ptr<Applier> applier_;

@@ -16,6 +16,7 @@
 
 #include "access/access.hpp"
 #include "pg/relation.hpp"
+#include "state/failure.hpp"
 #include "state/fold.hpp"
 #include "store/catalog.hpp"
 #include "store/stream.hpp"
@@ -139,18 +140,11 @@ int64 keep_snapshot(const Aggregate &aggregate, const MadeSnapshot &made) {
     return at_version;
 }
 
-// Cancel, shutdown, what a repetition of the transaction cures, and what is wrong with the server.
-bool must_pass(const pg::Error &error) {
-    std::string code = error.sqlstate_text();
-    return error.is_transient() || code.starts_with("40") || code.starts_with("53") || code.starts_with("57") ||
-           code.starts_with("58");
-}
-
 void warn(const std::string &stream, int64 at_version, const pg::Error &error) {
     std::string message = "no snapshot of stream \"" + stream + "\": its apply function failed: " + error.message();
     std::string detail =
         core::json{{"stream", stream}, {"version", at_version}, {"sqlstate", error.sqlstate_text()}}.dump();
-    std::string hint = "SELECT * FROM chronicle.aggregate_state(" + access::quoted(stream) + ") raises the same.";
+    std::string hint = "SELECT * FROM chronicle.replay(" + access::quoted(stream) + ") shows where.";
     const char *texts[] = {message.c_str(), detail.c_str(), hint.c_str(), error.context().c_str()};
     int sqlstate = error.sqlstate();
     pg::call([&]() noexcept {

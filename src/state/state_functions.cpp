@@ -3,8 +3,6 @@
 
 #include "state/fold.hpp"
 
-#include "store/path_filter.hpp"
-
 extern "C" {
 #include "funcapi.h"
 #include "utils/tuplestore.h"
@@ -13,13 +11,6 @@ extern "C" {
 namespace chronicle::state {
 
 namespace {
-
-std::string stream_argument(const pg::Arguments &arguments) {
-    std::string stream = arguments.required_text(0, "stream");
-    store::check_name(stream, "stream name");
-    access::require_read_stream(stream);
-    return stream;
-}
 
 std::optional<int64> version_argument(const pg::Arguments &arguments, int i, const char *name) {
     std::optional<int64> version = arguments.int8(i);
