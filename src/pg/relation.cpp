@@ -5,6 +5,8 @@
 extern "C" {
 #include "access/relscan.h"
 #include "access/tableam.h"
+#include "storage/bufmgr.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 }
 
@@ -18,28 +20,110 @@ Table::~Table() {
         table_close(relation_, NoLock);
 }
 
-TableWriter::TableWriter(Oid table) : table_(table, RowExclusiveLock), exceptions_(std::uncaught_exceptions()) {
+// Lives as long as the process, in a memory context of its own; holds no relation and no pin between two writers.
+struct TableWriter::State {
+    explicit State(Oid of) : table(of) {}
+    Oid table;
+    EState *estate = nullptr;
+    ResultRelInfo *result = nullptr;
+    std::vector<Oid> indexes;
+    TupleDesc columns = nullptr; // a copy that nobody counts references to
+    std::vector<TupleTableSlot *> slots;
+    bool stale = false; // the table or its indexes have changed
+    bool in_use = false;
+};
+
+namespace {
+
+std::vector<TableWriter::State *> *states = nullptr;
+
+// Never raises.
+void on_relation_change(Datum, Oid relation) {
+    for (TableWriter::State *state : *states)
+        if (!OidIsValid(relation) || relation == state->table)
+            state->stale = true;
+}
+
+void forget(TableWriter::State *state) {
+    std::erase(*states, state);
+    if (state->estate)
+        MemoryContextDelete(state->estate->es_query_cxt);
+    delete state;
+}
+
+// Of the table, not in use by a writer further down the stack (a trigger may append), and made anew after a change.
+TableWriter::State *find_state(Oid table) {
+    if (!states) {
+        states = new std::vector<TableWriter::State *>();
+        call([]() noexcept { CacheRegisterRelcacheCallback(on_relation_change, Datum(0)); });
+    }
+    auto found = std::find_if(states->begin(), states->end(),
+                              [&](TableWriter::State *state) { return state->table == table && !state->in_use; });
+    if (found != states->end() && !(*found)->stale)
+        return *found;
+    if (found != states->end())
+        forget(*found);
+    states->push_back(new TableWriter::State(table));
+    return states->back();
+}
+
+// Opens the indexes too. Below the transaction's context until it is complete: an error leaves nothing.
+void make(TableWriter::State *state, Relation table) {
     call([&]() noexcept {
-        estate_ = CreateExecutorState();
-        result_ = makeNode(ResultRelInfo);
-        InitResultRelInfo(result_, table_.get(), 1, nullptr, 0);
-        ExecOpenIndices(result_, false);
+        state->estate = nullptr;
+        EState *estate = CreateExecutorState();
+        MemoryContext caller = MemoryContextSwitchTo(estate->es_query_cxt);
+        state->result = makeNode(ResultRelInfo);
+        InitResultRelInfo(state->result, table, 1, nullptr, 0);
+        ExecOpenIndices(state->result, false);
+        state->columns = CreateTupleDescCopy(RelationGetDescr(table));
+        MemoryContextSwitchTo(caller);
+        MemoryContextSetParent(estate->es_query_cxt, TopMemoryContext);
+        state->estate = estate;
+    });
+    state->slots.clear();
+    state->indexes.clear();
+    for (int i = 0; i < state->result->ri_NumIndices; i++)
+        state->indexes.push_back(RelationGetRelid(state->result->ri_IndexRelationDescs[i]));
+}
+
+void reopen(TableWriter::State *state, Relation table) {
+    state->result->ri_RelationDesc = table;
+    call([&]() noexcept {
+        for (size_t i = 0; i < state->indexes.size(); i++)
+            state->result->ri_IndexRelationDescs[i] = index_open(state->indexes[i], RowExclusiveLock);
     });
 }
 
+} // namespace
+
+TableWriter::TableWriter(Oid table)
+    : table_(table, RowExclusiveLock), state_(find_state(table)), exceptions_(std::uncaught_exceptions()) {
+    if (state_->estate)
+        reopen(state_, table_.get());
+    else
+        make(state_, table_.get());
+    state_->in_use = true;
+}
+
 TableWriter::~TableWriter() {
+    state_->in_use = false;
     if (unwinding(exceptions_))
         return;
-    for (TupleTableSlot *slot : slots_)
-        ExecDropSingleTupleTableSlot(slot);
-    ExecCloseIndices(result_);
-    FreeExecutorState(estate_);
+    ExecCloseIndices(state_->result);
+    if (state_->stale)
+        forget(state_);
 }
 
 void TableWriter::add(const Datum *values, const bool *nulls) {
-    if (used_ == static_cast<int>(slots_.size()))
-        slots_.push_back(call([&]() noexcept { return table_slot_create(table_.get(), nullptr); }));
-    TupleTableSlot *slot = slots_[static_cast<size_t>(used_++)];
+    if (used_ == static_cast<int>(state_->slots.size()))
+        state_->slots.push_back(call([&]() noexcept {
+            MemoryContext caller = MemoryContextSwitchTo(state_->estate->es_query_cxt);
+            TupleTableSlot *made = MakeSingleTupleTableSlot(state_->columns, table_slot_callbacks(table_.get()));
+            MemoryContextSwitchTo(caller);
+            return made;
+        }));
+    TupleTableSlot *slot = state_->slots[static_cast<size_t>(used_++)];
     call([&]() noexcept {
         ExecClearTuple(slot);
         size_t columns = static_cast<size_t>(slot->tts_tupleDescriptor->natts);
@@ -56,15 +140,17 @@ void TableWriter::flush() {
     if (used_ == 0)
         return;
     int count = std::exchange(used_, 0);
+    TupleTableSlot **slots = state_->slots.data();
     call([&]() noexcept {
         CommandId command = GetCurrentCommandId(true);
         if (count == 1)
-            table_tuple_insert(table_.get(), slots_[0], command, 0, nullptr);
+            table_tuple_insert(table_.get(), slots[0], command, 0, nullptr);
         else
-            table_multi_insert(table_.get(), slots_.data(), count, command, 0, nullptr);
+            table_multi_insert(table_.get(), slots, count, command, 0, nullptr);
         for (int i = 0; i < count; i++) {
-            compat::insert_index_tuples(result_, slots_[static_cast<size_t>(i)], estate_);
-            ResetPerTupleExprContext(estate_);
+            compat::insert_index_tuples(state_->result, slots[i], state_->estate);
+            ResetPerTupleExprContext(state_->estate);
+            ExecClearTuple(slots[i]);
         }
     });
 }
@@ -115,6 +201,31 @@ TupleTableSlot *IndexReader::next(bool backwards) {
 Datum IndexReader::column(int attribute, bool *is_null) const {
     if (attribute < 1)
         return call([&]() noexcept { return slot_getsysattr(slot_, attribute, is_null); });
+    *is_null = slot_->tts_isnull[attribute - 1];
+    return slot_->tts_values[attribute - 1];
+}
+
+PlaceReader::PlaceReader(Oid table)
+    : table_(table, AccessShareLock), slot_(call([&]() noexcept { return table_slot_create(table_.get(), nullptr); })),
+      exceptions_(std::uncaught_exceptions()) {}
+
+PlaceReader::~PlaceReader() {
+    if (!unwinding(exceptions_))
+        ExecDropSingleTupleTableSlot(slot_);
+}
+
+bool PlaceReader::read(ItemPointerData place, Snapshot snapshot) {
+    return call([&]() noexcept {
+        // VACUUM may have cut the end of the table off, and cannot while it is open here.
+        if (ItemPointerGetBlockNumber(&place) >= RelationGetNumberOfBlocks(table_.get()) ||
+            !table_tuple_fetch_row_version(table_.get(), &place, snapshot, slot_))
+            return false;
+        slot_getallattrs(slot_);
+        return true;
+    });
+}
+
+Datum PlaceReader::column(int attribute, bool *is_null) const {
     *is_null = slot_->tts_isnull[attribute - 1];
     return slot_->tts_values[attribute - 1];
 }

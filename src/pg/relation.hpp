@@ -27,7 +27,8 @@ private:
     int exceptions_;
 };
 
-/// Inserts rows into one table and its indexes, without the executor. Fires no trigger.
+/// Inserts rows into one table and its indexes, without the executor. Fires no trigger. What it needs besides the
+/// opened relations (descriptions of indexes, the state of their predicates, slots) is made once in a process.
 class TableWriter {
 public:
     explicit TableWriter(Oid table);
@@ -43,12 +44,12 @@ public:
     void add(const Datum *values, const bool *nulls);
     void flush();
 
+    struct State; // what is kept
+
 private:
     static constexpr int capacity = 256;
     Table table_;
-    EState *estate_;
-    ResultRelInfo *result_;
-    std::vector<TupleTableSlot *> slots_;
+    State *state_;
     int used_ = 0;
     int exceptions_;
 };
@@ -68,6 +69,8 @@ public:
     TupleTableSlot *next(bool backwards = false);
     /// A column of the current row; system columns by their negative numbers.
     Datum column(int attribute, bool *is_null) const;
+    /// Where the current row lies.
+    ItemPointerData place() const { return slot_->tts_tid; }
 
 private:
     static constexpr int max_keys = 4;
@@ -78,6 +81,23 @@ private:
     ScanKeyData keys_[max_keys];
     int key_count_ = 0;
     IndexScanDesc scan_ = nullptr;
+    TupleTableSlot *slot_;
+    int exceptions_;
+};
+
+/// Rows of one table by the place where they were seen, in this transaction or an earlier one.
+class PlaceReader {
+public:
+    explicit PlaceReader(Oid table);
+    ~PlaceReader();
+    PlaceReader(const PlaceReader &) = delete;
+    PlaceReader &operator=(const PlaceReader &) = delete;
+    /// False when nothing visible lies there (any more). It may be another row than the one that was seen.
+    bool read(ItemPointerData place, Snapshot snapshot);
+    Datum column(int attribute, bool *is_null) const;
+
+private:
+    Table table_;
     TupleTableSlot *slot_;
     int exceptions_;
 };

@@ -357,7 +357,7 @@ std::vector<Appended> append_checked(const std::vector<Append> &appends) {
     std::vector<Refusal> refusals;
     for (size_t i = 0; i < appends.size(); i++) {
         Plan &plan = plans[i];
-        plan.stream = find_stream(appends[i].stream, SnapshotSelf);
+        plan.stream = find_newest_stream(appends[i].stream);
         check_not_tombstoned(appends[i].stream, plan.stream);
         std::optional<int64> id = plan.stream ? std::optional(plan.stream->id) : std::nullopt;
         if (std::optional<Appended> before = find_retry(appends[i], id)) {
@@ -408,7 +408,7 @@ int64 delete_stream(const std::string &stream, std::optional<int64> expected_ver
     Append check{stream, expected_version, {}};
     check_call({check});
     int64 last = append_checked({check}).front().last; // the check holds: the lock is ours
-    std::optional<Stream> found = find_stream(stream, SnapshotSelf);
+    std::optional<Stream> found = find_newest_stream(stream);
     if (!tombstone && (!found || found->hidden >= last))
         return last; // nothing to hide
     hide_stream(found ? *found : make_stream(stream), last, tombstone);

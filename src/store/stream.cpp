@@ -112,7 +112,7 @@ void lock_streams_sorted(const std::vector<std::string_view> &streams) {
 }
 
 // The row of chronicle_data.stream that the reader stands on.
-static Stream read_row(const pg::IndexReader &reader) {
+template <typename Reader> static Stream read_row(const Reader &reader) {
     bool is_null;
     Stream stream{DatumGetInt64(reader.column(1, &is_null)), DatumGetInt64(reader.column(5, &is_null)),
                   DatumGetBool(reader.column(6, &is_null)), DatumGetInt64(reader.column(7, &is_null))};
@@ -125,6 +125,47 @@ static Stream read_row(const pg::IndexReader &reader) {
         stream.retention.max_age = *DatumGetIntervalP(age);
     stream.retention.truncate_before = maybe_int8(11);
     return stream;
+}
+
+namespace {
+
+// Where streams' rows were seen. A stream keeps its id and its name; its row moves when something else of it changes.
+struct Place {
+    int64 id;
+    ItemPointerData row;
+};
+std::unordered_map<std::string, Place> &places() {
+    static std::unordered_map<std::string, Place> *known = nullptr;
+    static uint64 generation = 0;
+    if (!known)
+        known = new std::unordered_map<std::string, Place>();
+    if (generation != catalog().generation || known->size() >= seen_limit)
+        known->clear();
+    generation = catalog().generation;
+    return *known;
+}
+
+} // namespace
+
+std::optional<Stream> find_newest_stream(const std::string &stream) {
+    const Catalog &c = catalog();
+    auto &known = places();
+    if (auto found = known.find(stream); found != known.end()) {
+        pg::PlaceReader row(c.stream);
+        if (row.read(found->second.row, SnapshotSelf))
+            if (Stream there = read_row(row); there.id == found->second.id)
+                return there;
+    }
+    pg::IndexReader reader(c.stream, c.stream_name_key, SnapshotSelf);
+    reader.key(1, BTEqualStrategyNumber, F_TEXTEQ, pg::make_text(stream), C_COLLATION_OID);
+    if (!reader.next())
+        return std::nullopt;
+    Stream there = read_row(reader);
+    bool is_null;
+    TransactionId writer = DatumGetTransactionId(reader.column(MinTransactionIdAttributeNumber, &is_null));
+    if (!TransactionIdIsCurrentTransactionId(writer)) // our own may still be undone
+        known.insert_or_assign(stream, Place{there.id, reader.place()});
+    return there;
 }
 
 std::optional<Stream> find_stream(std::string_view stream, Snapshot snapshot) {

@@ -54,6 +54,9 @@ std::optional<Stream> find_visible_stream(std::string_view stream, Snapshot snap
 std::optional<Stream> find_stream_by_id(int64 id, Snapshot snapshot, std::string *name);
 /// CH002 for a stream that is tombstoned.
 void check_not_tombstoned(const std::string &name, const std::optional<Stream> &stream);
+/// The newest committed state and our own changes, faster for streams that this process has seen before. The caller
+/// holds its lock.
+std::optional<Stream> find_newest_stream(const std::string &stream);
 /// Makes a stream that is not there. The caller holds its lock.
 Stream make_stream(std::string_view stream);
 /// Hides its versions up to `hidden`, for ever when `tombstone`. The caller holds its lock.
