@@ -40,12 +40,22 @@ override CXXFLAGS := $(filter-out -Wmissing-prototypes -Wdeclaration-after-state
 
 # src/core is compiled without PostgreSQL's include directories: it cannot see a server header.
 $(CORE_SOURCES:.cpp=.o): src/core/%.o: src/core/%.cpp
-	$(CXX) -std=c++20 -O2 -g -fPIC -Wall -Wextra -fvisibility=hidden -fvisibility-inlines-hidden -MMD -MP -Isrc $(if $(WERROR),-Werror) -c -o $@ $<
+	$(CXX) -std=c++20 -O2 -g -fPIC -Wall -Wextra -fvisibility=hidden -fvisibility-inlines-hidden -MMD -MP -Isrc $(VALIJSON:%=-isystem %) $(if $(WERROR),-Werror) -c -o $@ $<
 
 $(INSTALL_SQL): $(SQL_PARTS) chronicle.control
 	@echo "joining $(words $(SQL_PARTS)) SQL parts into $@"
 	@{ printf '%s\n' '\echo Use "CREATE EXTENSION chronicle" to load this file. \quit'; \
 	   for part in $(SQL_PARTS); do printf '\n-- %s\n' "$$part"; cat "$$part"; done; } > $@
+
+# valijson (JSON Schema) is headers only. Debian's package of it depends on Qt and more, so where it is not installed its
+# headers alone are taken out of it. VALIJSON=… names another place.
+ifeq ($(wildcard /usr/include/valijson /usr/local/include/valijson),)
+VALIJSON ?= build/include
+endif
+VALIJSON_HEADERS = $(VALIJSON:%=%/valijson/validator.hpp)
+build/include/valijson/validator.hpp:
+	tools/unpack libvalijson-dev usr/include/valijson build/include/valijson
+src/core/schema.o: | $(VALIJSON_HEADERS)
 
 # The version is compiled in: a library of another version than the schema refuses to work.
 src/store/catalog.o: chronicle.control Makefile

@@ -111,6 +111,16 @@ need_packages() {
     step -h "install by hand: apt-get install ${missing[*]}" "installing ${missing[*]}" apt_install "${missing[@]}"
 }
 
+# need_unpacked PACKAGE DIRECTORY: a directory of a package without the packages that it depends on, in /usr/local.
+need_unpacked() {
+    local package=$1 directory=$2 target=/usr/local/${2#usr/}
+    if [ -e "/$directory" ] || [ -e "$target" ]; then return 0; fi
+    command -v dpkg-deb >/dev/null || return 0
+    authorize
+    step -h "install by hand: apt-get install $package" "unpacking $directory of $package" \
+        as_root "$ROOT/tools/unpack" "$package" "$directory" "$target"
+}
+
 # ---- which PostgreSQL --------------------------------------------------------------------------------------------
 
 # The major version we build for: that of PG_CONFIG, else the newest installed server, else what the distribution has.
@@ -144,6 +154,7 @@ need_postgresql() {
         need_packages "${build[@]}" "postgresql-$major" "postgresql-server-dev-$major" || return
         PG_CONFIG=/usr/lib/postgresql/$major/bin/pg_config
     fi
+    need_unpacked libvalijson-dev usr/include/valijson || return
     PG_BINDIR=$("$PG_CONFIG" --bindir)
     export PG_CONFIG
 }
