@@ -72,7 +72,9 @@ CREATE TABLE chronicle_data.node_task (
     losses int NOT NULL DEFAULT 0,             -- times in a row that the worker died while this node ran alone
     alone boolean NOT NULL DEFAULT false,      -- run it in a transaction of its own
     queued_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    due_at timestamptz,                        -- of retrying, and of scheduled (run_at)
+    due_at timestamptz,                        -- of retrying, waiting, and scheduled (run_at)
+    begun boolean NOT NULL DEFAULT false,      -- the attempt has begun and waits; ready and running: a look at it
+    wait jsonb,                                -- what it waits for (src/flow/waiting.cpp)
     started_at timestamptz,
     lease_slot int,                            -- the executor that runs it: slot and generation in shared memory
     lease_generation bigint,

@@ -110,6 +110,7 @@ SELECT e.execution_id, e.workflow_id, n.node_id, n.node_type, n.status, n.attemp
  CROSS JOIN LATERAL (
        SELECT n.node_index, n.node_id, n.node_type,
               COALESCE(r.status, CASE WHEN e.ended_at IS NOT NULL THEN 'cancelled'
+                                      WHEN t.begun THEN 'waiting'
                                       WHEN t.state = 'held' THEN 'ready'
                                       WHEN t.state = 'scheduled' THEN 'pending'
                                       ELSE COALESCE(t.state, 'pending') END) AS status,

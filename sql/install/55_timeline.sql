@@ -82,7 +82,8 @@ SELECT e.workflow_id, e.execution_id, a.node_id, a.node_type, a.attempt, a.statu
     SELECT a.node_id, n.node_index, n.node_type, a.attempt, a.started_at, a.ended_at, a.next_start,
            a.records AS records_processed,
            COALESCE(a.outcome, CASE WHEN a.next_start IS NULL AND e.ended_at IS NULL
-                                    THEN COALESCE(NULLIF(t.state, 'held'), 'running') ELSE 'cancelled' END) AS status,
+                                    THEN COALESCE(CASE WHEN t.begun THEN 'waiting' END, NULLIF(t.state, 'held'), 'running')
+                                    ELSE 'cancelled' END) AS status,
            CASE WHEN a.outcome IS NULL AND (a.next_start IS NOT NULL OR e.ended_at IS NOT NULL)
                 THEN 'the worker was lost' ELSE a.error END AS error,
            a.node_id IN (SELECT p.node_id FROM path AS p) AS on_critical_path

@@ -14,7 +14,8 @@
 
 namespace chronicle::core {
 
-enum class NodeState : std::uint8_t { pending, ready, running, completed, failed, skipped, cancelled };
+/// waiting: begun, and at rest until something outside happens (a time, a signal, a child, a task).
+enum class NodeState : std::uint8_t { pending, ready, running, waiting, completed, failed, skipped, cancelled };
 enum class EdgeState : std::uint8_t { undecided, live, dead };
 
 /// True for completed, failed, skipped and cancelled.

@@ -16,6 +16,7 @@ constexpr Role source_or_transform[] = {Role::source, Role::transform};
 constexpr Role source_only[] = {Role::source};
 constexpr Role transform_only[] = {Role::transform};
 constexpr Role sink_only[] = {Role::sink};
+constexpr Role control_only[] = {Role::control};
 
 // ---- checks of what single fields do not say -------------------------------------------------
 
@@ -60,6 +61,23 @@ void check_collection(const json &config, std::string_view path, std::vector<Fau
         return;
     if (const auto columns = infer_columns(data); !columns)
         faults.push_back({path_key(path, "data"), columns.problem});
+}
+
+// Exactly one of two keys: neither is a default of the other.
+void check_one_of(const json &config, const char *a, const char *b, std::string_view path, std::vector<Fault> &faults) {
+    if (config.contains(a) && config.contains(b))
+        faults.push_back(
+            {std::string(path), "has both \"" + std::string(a) + "\" and \"" + b + "\"; give one of them"});
+    if (!config.contains(a) && !config.contains(b))
+        faults.push_back({std::string(path), "needs \"" + std::string(a) + "\" or \"" + b + "\""});
+}
+
+void check_timer(const json &config, std::string_view path, std::vector<Fault> &faults) {
+    check_one_of(config, "for", "until", path, faults);
+}
+
+[[maybe_unused]] void check_map(const json &config, std::string_view path, std::vector<Fault> &faults) {
+    check_one_of(config, "workflow", "function", path, faults);
 }
 
 // ---- the fields ------------------------------------------------------------------------------
@@ -153,6 +171,49 @@ constexpr ConfigField console_fields[] = {
     {.name = "pretty", .kind = Kind::boolean, .default_json = "false", .description = "Indents JSON."},
 };
 
+constexpr ConfigField timer_fields[] = {
+    {.name = "for", .kind = Kind::duration, .description = "How long to wait, from the start of the attempt."},
+    {.name = "until", .kind = Kind::text, .description = "A timestamp with time zone; one that is past does not wait."},
+};
+
+constexpr std::string_view timeout_choices[] = {"fail", "continue"};
+
+constexpr ConfigField signal_fields[] = {
+    {.name = "name", .kind = Kind::text, .required = true, .description = "The signal's name."},
+    {.name = "timeout", .kind = Kind::duration, .description = "How long to wait at most; left out: for ever."},
+    {.name = "on_timeout",
+     .kind = Kind::choice,
+     .default_json = "\"fail\"",
+     .description = "fail: the node fails with 57014; continue: it completes, timed_out is true.",
+     .choices = timeout_choices},
+};
+
+constexpr ConfigField call_fields[] = {
+    {.name = "workflow", .kind = Kind::text, .required = true, .description = "The id of the workflow to run."},
+    {.name = "input", .default_json = "{}", .description = "Its input."},
+    {.name = "wait",
+     .kind = Kind::boolean,
+     .default_json = "true",
+     .description = "false: the node completes at once, and the run goes its own way."},
+};
+
+constexpr ConfigField map_fields[] = {
+    {.name = "items", .kind = Kind::array, .required = true, .description = "One child for each element."},
+    {.name = "workflow", .kind = Kind::text, .description = "The workflow to run, with the item as its input."},
+    {.name = "function",
+     .kind = Kind::text,
+     .description = "fn(context jsonb) returns jsonb, called with the item as \"input\"."},
+    {.name = "max_concurrency",
+     .kind = Kind::integer,
+     .description = "How many children may be under way at once; left out: all.",
+     .minimum = 1},
+};
+
+constexpr ConfigField task_fields[] = {
+    {.name = "queue", .kind = Kind::text, .required = true, .description = "The queue that claim_tasks names."},
+    {.name = "input", .default_json = "null", .description = "What the worker gets."},
+};
+
 // ---- the registry ----------------------------------------------------------------------------
 
 constexpr NodeType registry[] = {
@@ -199,6 +260,19 @@ constexpr NodeType registry[] = {
      .category = "output",
      .description = "Writes the rows into the execution's log.",
      .fields = console_fields},
+    {.name = "wait.timer",
+     .roles = control_only,
+     .display_name = "Timer",
+     .category = "control",
+     .description = "Waits for a time.",
+     .fields = timer_fields,
+     .check = check_timer},
+    {.name = "wait.signal",
+     .roles = control_only,
+     .display_name = "Signal",
+     .category = "control",
+     .description = "Waits for signal_execution.",
+     .fields = signal_fields},
 };
 
 // What to use instead of node types that other engines have and this one does not run.

@@ -1,8 +1,10 @@
+#include "flow/json.hpp"
 #include "flow/batch.hpp"
 
 #include "flow/batch_context.hpp"
 #include "flow/compensation.hpp"
 #include "flow/sandbox.hpp"
+#include "flow/waiting.hpp"
 #include "settings.hpp"
 #include "worker/executor.hpp"
 #include "worker/registry.hpp"
@@ -30,6 +32,22 @@ uint64 slow_key(int64 definition, int node) {
 
 int timeout_of(const core::Node &node) {
     return node.timeout_ms && *node.timeout_ms > 0 ? static_cast<int>(std::min(*node.timeout_ms, 2147483000.0)) : 0;
+}
+
+const std::string &check_size(const std::string &value) {
+    if (value.size() > static_cast<size_t>(settings::max_output_bytes))
+        pg::raise(ERRCODE_PROGRAM_LIMIT_EXCEEDED, {.message = "the output exceeds chronicle.max_output_bytes",
+                                                   .detail = core::json{{"limit", settings::max_output_bytes}}.dump()});
+    return value;
+}
+
+// What a node that was looked at again waits for.
+core::json load_wait(const Claim &claim) {
+    static constexpr Oid types[] = {UUIDOID, INT4OID};
+    static pg::Statement find{"SELECT wait FROM chronicle_data.node_task WHERE execution_id = $1 AND node_index = $2",
+                              types};
+    pg::Values values;
+    return to_json(find.run(values.uuid(claim.execution).int4(claim.node_index))[0].jsonb(1));
 }
 
 Execution require_execution(const pg::Uuid &id) {
@@ -177,6 +195,8 @@ NodeOutput Batch::execute(int node) {
 
 // Inside the node's savepoint and sandbox: types' output functions are the owner's business.
 void Batch::store_output(int node, Member &member) {
+    if (member.output.value)
+        member.result.output = check_size(*member.output.value);
     if (!member.output.rows)
         return;
     const Rows &rows = *member.output.rows;
@@ -195,7 +215,8 @@ std::vector<int> Batch::decide_edges(int node, Member &member) {
     for (int edge : graph().nodes[static_cast<size_t>(node)].out) {
         const std::optional<std::string> &condition = graph().edges[static_cast<size_t>(edge)].condition;
         if (condition && !document)
-            document = pg::make_jsonb(member.output.rows ? whole_json(*member.output.rows) : "null");
+            document = pg::make_jsonb(member.output.rows ? whole_json(*member.output.rows)
+                                                         : member.output.value.value_or("null"));
         if (!condition || predicate_holds(*document, *condition))
             live.push_back(edge);
     }
@@ -237,7 +258,7 @@ void Batch::run_member(int node, int attempt, int deadline_ms) {
             Sandbox sandbox(owner_role_, definition_->search_path);
             member.output = execute(node);
             check_deferred_constraints();
-            if (!claim_.compensating) {
+            if (!claim_.compensating && !member.waits()) {
                 store_output(node, member);
                 member.result.live_edges = decide_edges(node, member);
             }
@@ -269,7 +290,7 @@ void Batch::run_member(int node, int attempt, int deadline_ms) {
     }
     settle(member, started, attempt, error);
     members_.push_back(std::move(member));
-    if (!error) // else retried, or the end of the run, or not: finish() decides
+    if (!error && !members_.back().waits()) // else retried, or the end of the run, or not: finish() decides
         follow(node);
 }
 
@@ -295,6 +316,14 @@ bool Batch::may_run_here(int node) const {
 
 void Batch::run() {
     pg::call([&]() noexcept { pgstat_report_activity(STATE_RUNNING, claim_.node_id.c_str()); });
+    if (claim_.begun) { // it waited: finish() looks at what for
+        Member member;
+        member.result.index = claim_.node_index;
+        member.resumed = true;
+        settle(member, claim_.started_at, claim_.attempt, std::nullopt);
+        members_.push_back(std::move(member));
+        return;
+    }
     run_member(claim_.node_index, claim_.attempt, 0);
     if (alone_ || graph().nodes[static_cast<size_t>(claim_.node_index)].own_transaction)
         return;
@@ -324,6 +353,7 @@ void Batch::run() {
 void Batch::fail(const pg::Error &error) {
     Member member;
     member.result.index = claim_.node_index;
+    member.resumed = claim_.begun;
     settle(member, claim_.started_at, claim_.attempt, error);
     members_.push_back(std::move(member));
 }
@@ -348,14 +378,52 @@ void Batch::verify_lease() {
         throw RepeatAlone{};
 }
 
+// A node begins to wait, or is looked at again.
+void Batch::settle_wait(Member &member, Progress &progress) {
+    int index = member.result.index;
+    core::json wait = member.resumed ? load_wait(claim_) : std::move(member.output.wait);
+    if (member.failure) { // the look's commit failed
+        abandon(execution_, described(index), index, wait);
+        progress.failed(member.result, *member.failure, true, false);
+        return;
+    }
+    WaitingNode waiting{.progress = progress,
+                        .execution = execution_,
+                        .node = described(index),
+                        .index = index,
+                        .attempt = member.result.attempts,
+                        .started_at = *member.result.started_at,
+                        .now = GetCurrentTimestamp(),
+                        .wait = wait};
+    Settled settled = flow::settle(waiting, !member.resumed);
+    if (settled.state == Settled::State::waiting) {
+        if (!member.resumed)
+            progress.note(waiting_event(waiting, settled));
+        park(waiting, settled);
+        progress.waits(index);
+        return;
+    }
+    member.output = {.records = settled.records, .value = settled.output};
+    settle(member, waiting.started_at, waiting.attempt, settled.error);
+    if (settled.error) {
+        progress.failed(member.result, *member.failure, settled.may_retry, false);
+        return;
+    }
+    member.result.output = settled.output;
+    member.result.live_edges = decide_edges(index, member);
+    progress.completed(member.result, settled.more);
+}
+
 // Applies one member to the newest state of the run.
-void Batch::replay(const Member &member, Progress &progress) {
+void Batch::replay(Member &member, Progress &progress) {
     int index = member.result.index;
     if (!progress.can_end(index))
         throw RepeatAlone{}; // another executor was faster with a node that ran here, or it is not needed any more
     if (index != claim_.node_index)
         progress.started(index, member.result.attempts, *member.result.started_at);
-    if (member.failure)
+    if (member.waits())
+        settle_wait(member, progress);
+    else if (member.failure)
         progress.failed(member.result, *member.failure, true, alone_);
     else
         progress.completed(member.result);
@@ -371,7 +439,7 @@ void Batch::finish() {
         return;
     }
     Progress progress(execution_);
-    for (const Member &member : members_)
+    for (Member &member : members_)
         replay(member, progress);
     progress.finish(over_budget_);
 }

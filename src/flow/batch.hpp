@@ -16,8 +16,10 @@ struct RepeatAlone {};
 /// A node that ran in the batch.
 struct Member {
     NodeResult result;
-    NodeOutput output;
+    NodeOutput output; // with `wait`: the node waits, and finish() settles it
     std::optional<Failure> failure;
+    bool resumed = false; // it waited, and is looked at again
+    bool waits() const { return resumed || !output.wait.is_null(); }
 };
 
 class Batch {
@@ -56,7 +58,8 @@ private:
     bool may_run_here(int node) const;
     int budget_left() const;
     void verify_lease();
-    void replay(const Member &member, Progress &progress);
+    void replay(Member &member, Progress &progress);
+    void settle_wait(Member &member, Progress &progress);
     void follow(int node);
     void find_ancestors(int node);
 

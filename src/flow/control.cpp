@@ -48,8 +48,7 @@ void pause(const Execution &execution) {
 const char *open_status(const Execution &execution) {
     static constexpr Oid types[] = {UUIDOID};
     static pg::Statement find{
-        "SELECT coalesce(bool_and(state = 'waiting'), false) FROM chronicle_data.node_task WHERE execution_id = $1",
-        types};
+        "SELECT coalesce(bool_and(begun), false) FROM chronicle_data.node_task WHERE execution_id = $1", types};
     if (!execution.started_at)
         return "pending";
     pg::Values values;

@@ -109,6 +109,18 @@ core::json ending_json(const Ending &ending) {
     return stored;
 }
 
+void set_open_status(const Execution &execution, const core::RunState &state) {
+    static constexpr Oid types[] = {UUIDOID, TEXTOID};
+    static pg::Statement update{"UPDATE chronicle_data.execution SET status = $2 WHERE execution_id = $1 "
+                                "AND status IN ('running', 'waiting') AND status <> $2",
+                                types};
+    bool works = std::any_of(state.nodes.begin(), state.nodes.end(), [](core::NodeState node) {
+        return node == core::NodeState::ready || node == core::NodeState::running;
+    });
+    pg::Values values;
+    update.run(values.uuid(execution.id).text(works ? "running" : "waiting"));
+}
+
 double milliseconds(TimestampTz from, TimestampTz to) { return static_cast<double>(to - from) / 1000.0; }
 
 Failure Failure::from(const std::string &node_id, const pg::Error &error) {
@@ -150,8 +162,8 @@ core::RunState load_state(const pg::Uuid &id, const core::Definition &graph) {
     static constexpr Oid types[] = {UUIDOID};
     static pg::Statement results{
         "SELECT node_index, status, live_edges FROM chronicle_data.node_result WHERE execution_id = $1", types};
-    static pg::Statement tasks{"SELECT node_index, state FROM chronicle_data.node_task WHERE execution_id = $1 AND NOT "
-                               "compensating",
+    static pg::Statement tasks{"SELECT node_index, state, begun FROM chronicle_data.node_task WHERE execution_id = $1 "
+                               "AND NOT compensating",
                                types};
     std::vector<core::NodeState> nodes(graph.nodes.size(), core::NodeState::pending);
     std::vector<core::EdgeState> edges(graph.edges.size(), core::EdgeState::undecided);
@@ -169,7 +181,9 @@ core::RunState load_state(const pg::Uuid &id, const core::Definition &graph) {
     rows = tasks.run(of_tasks.uuid(id));
     for (uint64 i = 0; i < rows.count; i++)
         nodes[static_cast<size_t>(rows[i].int4(1))] =
-            rows[i].text(2) == "ready" ? core::NodeState::ready : core::NodeState::running;
+            rows[i].boolean(3)           ? core::NodeState::waiting // also while a look at it is under way
+            : rows[i].text(2) == "ready" ? core::NodeState::ready
+                                         : core::NodeState::running;
     return core::restore_state(graph, std::move(nodes), std::move(edges));
 }
 

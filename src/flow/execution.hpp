@@ -88,6 +88,9 @@ int task_priority(const Execution &execution, const core::Node &node);
 /// Wakes the executors of a role (by name) and the scheduler at commit.
 void announce_ready_of(const std::string &owner);
 
+/// The status of a run that goes on: waiting when nodes wait and nothing else is under way. The caller holds its lock.
+void set_open_status(const Execution &execution, const core::RunState &state);
+
 double milliseconds(TimestampTz from, TimestampTz to);
 
 } // namespace chronicle::flow

@@ -24,9 +24,12 @@ public:
 };
 
 /// What a node leaves: rows for its successors (none: nothing to hand on), and how many records it processed.
+/// Or a value (JSON text). A control node leaves what it is to wait for: waiting.hpp.
 struct NodeOutput {
-    std::optional<Rows> rows;
+    std::optional<Rows> rows = {};
     int64 records = 0;
+    std::optional<std::string> value = {};
+    core::json wait = {}; // null: it does not wait
 };
 
 using NodeFunction = NodeOutput (*)(NodeContext &);
@@ -41,5 +44,9 @@ NodeOutput run_memory_collection(NodeContext &);
 NodeOutput run_filter(NodeContext &);
 NodeOutput run_table_write(NodeContext &);
 NodeOutput run_console_log(NodeContext &);
+
+// Control nodes: timer.cpp, signal.cpp …
+NodeOutput run_wait_timer(NodeContext &);
+NodeOutput run_wait_signal(NodeContext &);
 
 } // namespace chronicle::flow

@@ -4,9 +4,11 @@
 //
 // The state is loaded when the run's lock is held, so it is the newest; results and retries are written on the way, the
 // queue, the end of the run and the events by finish(). A crash before the commit leaves nothing of the step.
+#include "flow/json.hpp"
 #include "flow/progress.hpp"
 
 #include "flow/compensation.hpp"
+#include "flow/waiting.hpp"
 #include "settings.hpp"
 #include "worker/registry.hpp"
 
@@ -20,11 +22,11 @@ namespace {
 
 // The node leaves the queue, so whoever runs it finds at its end that it holds nothing any more; and it is interrupted
 // when this commits.
-NodeResult remove_from_queue(const Execution &execution, int index, TimestampTz at) {
+NodeResult remove_from_queue(const Execution &execution, const core::Node &node, int index, TimestampTz at) {
     static constexpr Oid types[] = {UUIDOID, INT4OID};
     static pg::Statement remove{
         "DELETE FROM chronicle_data.node_task WHERE execution_id = $1 AND node_index = $2 "
-        "RETURNING state, attempt, started_at, coalesce(lease_slot, -1), coalesce(lease_generation, 0)",
+        "RETURNING state, attempt, started_at, coalesce(lease_slot, -1), coalesce(lease_generation, 0), wait",
         types};
     pg::Values values;
     pg::Rows rows = remove.run(values.uuid(execution.id).int4(index));
@@ -36,6 +38,8 @@ NodeResult remove_from_queue(const Execution &execution, int index, TimestampTz 
         result.started_at = rows[0].time(3);
     if (rows[0].text(1) == "running")
         worker::announce_cancel(rows[0].int4(4), static_cast<uint64>(rows[0].int8(5)));
+    if (!rows[0].null(6))
+        abandon(execution, node, index, to_json(rows[0].jsonb(6)));
     return result;
 }
 
@@ -46,7 +50,7 @@ void schedule(const Execution &execution, const core::Node &node, const NodeResu
                                 "owner, priority, attempt, due_at, alone) "
                                 "VALUES ($1, $2, $3, 'retrying', $4, $5, $6, $7, $8) "
                                 "ON CONFLICT (execution_id, node_index) DO UPDATE SET state = 'retrying', due_at = "
-                                "excluded.due_at, losses = 0, "
+                                "excluded.due_at, losses = 0, begun = false, wait = NULL, "
                                 "lease_slot = NULL, lease_generation = NULL",
                                 types};
     pg::Values values;
@@ -62,6 +66,10 @@ void remove_task(const Execution &execution, int index) {
                                 types};
     pg::Values values;
     remove.run(values.uuid(execution.id).int4(index));
+}
+
+bool has_waiting(const core::RunState &state) {
+    return std::find(state.nodes.begin(), state.nodes.end(), core::NodeState::waiting) != state.nodes.end();
 }
 
 int count_completed(const core::RunState &state) {
@@ -87,11 +95,13 @@ void describe_failure(Event &event, const NodeResult &result, const Failure &f) 
 
 Progress::Progress(const Execution &execution)
     : execution_(execution), definition_(stored_definition(execution.definition_id)),
-      state_(load_state(execution.id, graph())), over_(is_over(execution.status) || execution.ending.has_value()) {}
+      state_(load_state(execution.id, graph())), over_(is_over(execution.status) || execution.ending.has_value()),
+      waited_(has_waiting(state_)) {}
 
 bool Progress::can_end(int node) const {
     core::NodeState now = state_.nodes[static_cast<size_t>(node)];
-    return !over_ && (now == core::NodeState::ready || now == core::NodeState::running);
+    return !over_ &&
+           (now == core::NodeState::ready || now == core::NodeState::running || now == core::NodeState::waiting);
 }
 
 void Progress::started(int index, int attempt, TimestampTz at) {
@@ -169,7 +179,7 @@ void Progress::apply(const core::Decision &decision, TimestampTz at) {
 }
 
 void Progress::cancel_node(int index, const char *reason, TimestampTz at) {
-    NodeResult result = remove_from_queue(execution_, index, at);
+    NodeResult result = remove_from_queue(execution_, node(index), index, at);
     Event event = make_node_event(execution_, node(index), "NodeExecutionCancelled", result.attempts, at);
     event.data["reason"] = reason;
     note(std::move(event));
@@ -204,6 +214,8 @@ void Progress::finish(const std::vector<int> &alone) {
     enqueue(execution_, graph(), left, alone);
     if (!over_ && core::all_done(state_))
         complete_execution(execution_, count_completed(state_), events_);
+    else if (!over_ && (waited_ || has_waiting(state_)))
+        set_open_status(execution_, state_);
     write_events(execution_.id, execution_.owner, events_);
 }
 

@@ -29,6 +29,8 @@ public:
     /// The attempt failed: the node is tried again when its policy and `may_retry` allow it, else it is over, and
     /// `on_failure` says what follows. `alone`: a retry runs in a transaction of its own.
     void failed(const NodeResult &result, const Failure &failure, bool may_retry, bool alone);
+    /// The node waits, parked in the queue (waiting.cpp).
+    void waits(int node) { state_.nodes[static_cast<size_t>(node)] = core::NodeState::waiting; }
     /// Ends the run as failed: whatever is not over is cancelled.
     void fail_run(const Failure &failure, const char *why_cancelled = "the run failed");
     /// Ends it as cancelled.
@@ -51,6 +53,7 @@ private:
     std::vector<Event> events_;
     std::vector<int> ready_;
     bool over_ = false;
+    bool waited_ = false; // nodes waited when the step began
 };
 
 /// The run's attempts at a node: its policy, else the setting.

@@ -1,5 +1,7 @@
 // The queue: chronicle_data.node_task. Lock order everywhere: the run's lock, then its rows.
+#include "flow/json.hpp"
 #include "flow/compensation.hpp"
+#include "flow/waiting.hpp"
 #include "flow/queue.hpp"
 
 #include "pg/xact.hpp"
@@ -40,17 +42,18 @@ std::vector<Candidate> candidates(const std::string &owner) {
 std::optional<Claim> take(const Candidate &candidate, const Claimant &claimant, TimestampTz now) {
     static constexpr Oid types[] = {UUIDOID, INT4OID, INT4OID, INT8OID, TIMESTAMPTZOID};
     static pg::Statement update{
-        "UPDATE chronicle_data.node_task SET state = 'running', attempt = attempt + 1, lease_slot = $3, "
-        "lease_generation = $4, started_at = $5 WHERE execution_id = $1 AND node_index = $2 AND state = 'ready' "
-        "RETURNING node_id, attempt, alone, compensating",
+        "UPDATE chronicle_data.node_task SET state = 'running', lease_slot = $3, lease_generation = $4, "
+        "attempt = attempt + CASE WHEN begun THEN 0 ELSE 1 END, started_at = CASE WHEN begun THEN started_at ELSE $5 "
+        "END WHERE execution_id = $1 AND node_index = $2 AND state = 'ready' "
+        "RETURNING node_id, attempt, alone, compensating, started_at, begun",
         types};
     pg::Values values;
     values.uuid(candidate.execution).int4(candidate.node_index).int4(claimant.slot);
     pg::Rows rows = update.run(values.int8(static_cast<int64>(claimant.generation)).time(now));
     if (rows.empty())
         return std::nullopt;
-    return Claim{candidate.execution, candidate.node_index, rows[0].text(1), rows[0].int4(2),
-                 rows[0].boolean(3),  rows[0].boolean(4),   claimant.owner,  now};
+    return Claim{candidate.execution, candidate.node_index, rows[0].text(1), rows[0].int4(2),   rows[0].boolean(3),
+                 rows[0].boolean(4),  claimant.owner,       rows[0].time(5), rows[0].boolean(6)};
 }
 
 void mark_execution_running(const Execution &execution, TimestampTz now) {
@@ -70,10 +73,11 @@ void mark_execution_running(const Execution &execution, TimestampTz now) {
 // The claimed node of a run that is paused: held until it is resumed. (Its retry or its run_at came due.)
 void hold(const Claim &claim) {
     static constexpr Oid types[] = {UUIDOID, INT4OID};
-    static pg::Statement update{"UPDATE chronicle_data.node_task SET state = 'held', attempt = attempt - 1, "
-                                "lease_slot = NULL, lease_generation = NULL, started_at = NULL "
-                                "WHERE execution_id = $1 AND node_index = $2",
-                                types};
+    static pg::Statement update{
+        "UPDATE chronicle_data.node_task SET state = 'held', lease_slot = NULL, "
+        "lease_generation = NULL, attempt = attempt - CASE WHEN begun THEN 0 ELSE 1 END, "
+        "started_at = CASE WHEN begun THEN started_at END WHERE execution_id = $1 AND node_index = $2",
+        types};
     pg::Values values;
     update.run(values.uuid(claim.execution).int4(claim.node_index));
 }
@@ -85,6 +89,8 @@ bool record_claim(const Claim &claim, TimestampTz now) {
         pg::raise(ERRCODE_UNDEFINED_OBJECT, {.message = "a queued node's execution is missing"});
     if (execution->status == "paused")
         return false;
+    if (claim.begun)
+        return true; // a look at what waits: no new attempt
     std::vector<Event> events;
     if (execution->status == "pending") {
         mark_execution_running(*execution, now);
@@ -152,11 +158,12 @@ std::vector<Lost> find_lost() {
 // Ready again, alone from now on, with the attempt given back.
 void make_ready(const Lost &lost, bool counts) {
     static constexpr Oid types[] = {UUIDOID, INT4OID, INT4OID};
-    static pg::Statement update{"UPDATE chronicle_data.node_task SET state = 'ready', attempt = attempt - 1, "
-                                "lease_slot = NULL, lease_generation = NULL, "
-                                "losses = losses + CASE WHEN alone THEN $3 ELSE 0 END, alone = alone OR $3 > 0 "
-                                "WHERE execution_id = $1 AND node_index = $2 RETURNING owner",
-                                types};
+    static pg::Statement update{
+        "UPDATE chronicle_data.node_task SET state = 'ready', "
+        "attempt = attempt - CASE WHEN begun THEN 0 ELSE 1 END, lease_slot = NULL, lease_generation = NULL, "
+        "losses = losses + CASE WHEN alone THEN $3 ELSE 0 END, alone = alone OR $3 > 0 "
+        "WHERE execution_id = $1 AND node_index = $2 RETURNING owner",
+        types};
     pg::Values values;
     pg::Rows rows = update.run(values.uuid(lost.execution).int4(lost.node_index).int4(counts ? 1 : 0));
     if (!rows.empty())
@@ -166,8 +173,8 @@ void make_ready(const Lost &lost, bool counts) {
 // The node fails for good, without having run to its end. The caller holds the run's lock.
 void fail_node(const pg::Uuid &id, int node_index, const pg::Error &error) {
     static constexpr Oid types[] = {UUIDOID, INT4OID};
-    static pg::Statement find{"SELECT attempt, started_at, compensating, state FROM chronicle_data.node_task "
-                              "WHERE execution_id = $1 AND node_index = $2",
+    static pg::Statement find{"SELECT attempt, started_at, compensating, state = 'running' OR begun, wait "
+                              "FROM chronicle_data.node_task WHERE execution_id = $1 AND node_index = $2",
                               types};
     std::optional<Execution> execution = find_execution(id);
     pg::Values values;
@@ -175,7 +182,7 @@ void fail_node(const pg::Uuid &id, int node_index, const pg::Error &error) {
     if (!execution || task.empty())
         return;
     TimestampTz now = GetCurrentTimestamp();
-    bool runs = task[0].text(4) == "running", compensating = task[0].boolean(3);
+    bool runs = task[0].boolean(4), compensating = task[0].boolean(3);
     NodeResult result{.index = node_index, .status = "failed", .attempts = task[0].int4(1), .ended_at = now};
     result.started_at = runs ? task[0].time(2) : now;
     result.attempts += runs ? 0 : 1;
@@ -185,6 +192,9 @@ void fail_node(const pg::Uuid &id, int node_index, const pg::Error &error) {
         end_compensation(*execution, result, failure, false);
         return;
     }
+    if (!task[0].null(5))
+        abandon(*execution, definition->graph.nodes[static_cast<size_t>(node_index)], node_index,
+                to_json(task[0].jsonb(5)));
     Progress progress(*execution);
     if (!runs)
         progress.started(node_index, result.attempts, now);
@@ -267,17 +277,20 @@ void reclaim() {
 TimestampTz promote_due() {
     static pg::Statement promote{
         "UPDATE chronicle_data.node_task t SET state = 'ready', due_at = NULL FROM (SELECT execution_id, node_index "
-        "FROM chronicle_data.node_task WHERE state IN ('retrying', 'scheduled') AND due_at <= clock_timestamp() "
-        "FOR UPDATE SKIP LOCKED) d "
+        "FROM chronicle_data.node_task WHERE state IN ('retrying', 'waiting', 'scheduled') "
+        "AND due_at <= clock_timestamp() FOR UPDATE SKIP LOCKED) d "
         "WHERE t.execution_id = d.execution_id AND t.node_index = d.node_index RETURNING t.owner"};
+    // What is due but locked (by a signal that has not committed, say) is looked at again soon, not at once.
     static pg::Statement next{
-        "SELECT min(due_at) FROM chronicle_data.node_task WHERE state IN ('retrying', 'scheduled')"};
+        "SELECT CASE WHEN min(due_at) <= clock_timestamp() THEN clock_timestamp() + interval '50 ms' "
+        "ELSE min(due_at) END FROM chronicle_data.node_task "
+        "WHERE state IN ('retrying', 'waiting', 'scheduled') AND due_at IS NOT NULL HAVING min(due_at) IS NOT NULL"};
     access::EngineScope engine;
     pg::Rows rows = promote.run();
     for (uint64 i = 0; i < rows.count; i++)
         announce_ready_of(rows[i].text(1));
     pg::Rows due = next.run();
-    return due[0].null(1) ? 0 : due[0].time(1);
+    return due.empty() ? 0 : due[0].time(1);
 }
 
 void fail_ready_of(const std::string &owner, int sqlstate, const std::string &reason) {

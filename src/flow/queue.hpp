@@ -15,6 +15,7 @@ struct Claim {
     bool compensating = false; // its compensation runs, not the node itself
     std::string owner;
     TimestampTz started_at = 0; // the attempt's: of its Started event
+    bool begun = false; // the attempt began before: it has waited, and is looked at again
 };
 
 using worker::Claimant;

@@ -9,7 +9,12 @@ namespace {
           {.message = std::string("chronicle: ") + what + " failed: " + SPI_result_code_string(code)});
 }
 
+bool newest = false; // see NewestScope
+
 } // namespace
+
+NewestScope::NewestScope() : outer_(std::exchange(newest, true)) {}
+NewestScope::~NewestScope() { newest = outer_; }
 
 Spi::Spi() : exceptions_(std::uncaught_exceptions()) {
     int code = call([]() noexcept { return SPI_connect(); });
@@ -70,7 +75,13 @@ Rows Statement::run(Values &values, bool read_only) {
         SPI_keepplan(plan);
         plan_ = plan;
     }
-    int code = call([&]() noexcept { return SPI_execute_plan(plan_, values.datums(), values.nulls(), read_only, 0); });
+    bool latest = newest && !read_only && IsolationUsesXactSnapshot();
+    int code = call([&]() noexcept {
+        if (latest)
+            return SPI_execute_snapshot(plan_, values.datums(), values.nulls(), GetLatestSnapshot(), InvalidSnapshot,
+                                        false, true, 0);
+        return SPI_execute_plan(plan_, values.datums(), values.nulls(), read_only, 0);
+    });
     if (code < 0)
         spi_failed("SPI_execute_plan", code);
     return Rows{SPI_tuptable, SPI_processed};

@@ -77,6 +77,20 @@ struct Rows {
     Row operator[](uint64 index) const { return Row(table, index); }
 };
 
+/// While it lives, statements of ours see the newest committed state also in a REPEATABLE READ or SERIALIZABLE
+/// transaction, where they would see that of the transaction's snapshot: what is read under a lock must be what the
+/// lock protects. (A row that another transaction changed meanwhile is still 40001 there when it is updated.)
+class NewestScope {
+public:
+    NewestScope();
+    ~NewestScope();
+    NewestScope(const NewestScope &) = delete;
+    NewestScope &operator=(const NewestScope &) = delete;
+
+private:
+    bool outer_;
+};
+
 /// A statement of the engine's own, prepared once in each process. Constant-initialised, so it may be a static.
 /// Its text names everything with its schema; it runs inside an Spi scope.
 class Statement {

@@ -118,7 +118,7 @@ void request_cancel(int slot, uint64 generation) {
 void publish() {
     for (int i = 0; i < announced.cancel_count; i++)
         request_cancel(announced.cancels[i].slot, announced.cancels[i].generation);
-    if (announced.role_count > 0 || announced.any_role)
+    if (announced.role_count > 0 || announced.any_role || announced.scheduler)
         wake_for_ready();
     if (announced.appended)
         wake_followers(announced.appended);

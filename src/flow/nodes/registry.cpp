@@ -16,6 +16,8 @@ constexpr Entry entries[] = {
     {"filter", run_filter},
     {"table.write", run_table_write},
     {"console.log", run_console_log},
+    {"wait.timer", run_wait_timer},
+    {"wait.signal", run_wait_signal},
 };
 
 [[noreturn]] void wrong_type(std::string_view field, const char *wanted, const core::json &value) {
