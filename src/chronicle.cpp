@@ -1,6 +1,7 @@
 // The module: settings, hooks, shared memory, launcher, in that order.
 #include "flow/schedule.hpp"
 #include "flow/source.hpp"
+#include "flow/trigger.hpp"
 #include "pg/postgres.hpp"
 #include "settings.hpp"
 #include "state/snapshot.hpp"
@@ -52,6 +53,7 @@ extern "C" PGDLLEXPORT void _PG_init() {
     chronicle::worker::init_announcements();
     chronicle::flow::init_source();
     chronicle::worker::add_chore(chronicle::flow::fire_schedules);
+    chronicle::flow::init_triggers();
     chronicle::worker::init_ddl_hook();
     chronicle::store::init_scan();
     chronicle::state::init_snapshots();

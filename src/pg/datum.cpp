@@ -9,6 +9,31 @@ extern "C" {
 
 namespace chronicle::pg {
 
+std::vector<std::string> to_strings(Datum array, const char *name) {
+    struct Elements {
+        Datum *values;
+        bool *nulls;
+        int count;
+    };
+    Elements e = call([&]() noexcept {
+        Elements found;
+        deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT, &found.values, &found.nulls,
+                          &found.count);
+        return found;
+    });
+    std::vector<std::string> texts;
+    for (int i = 0; i < e.count; i++) {
+        if (e.nulls[i])
+            raise(ERRCODE_NULL_VALUE_NOT_ALLOWED, {.message = std::string(name) + " must not contain NULL"});
+        texts.push_back(to_string(e.values[i]));
+    }
+    return texts;
+}
+
+std::optional<std::vector<std::string>> Arguments::texts(int i, const char *name) const {
+    return null(i) ? std::nullopt : std::optional(to_strings(datum(i), name));
+}
+
 std::string to_string(Datum value) {
     text *plain = call([&]() noexcept { return DatumGetTextPP(value); });
     return std::string(VARDATA_ANY(plain), VARSIZE_ANY_EXHDR(plain));

@@ -16,6 +16,8 @@ namespace chronicle::pg {
 std::string to_string(Datum text);
 /// A palloc'ed text datum.
 Datum make_text(std::string_view text);
+/// The elements of a text[]; 22004 that names the array when one is NULL.
+std::vector<std::string> to_strings(Datum array, const char *name);
 /// jsonb's text form, and back (22P02 when it is not JSON).
 std::string jsonb_to_string(Datum jsonb);
 Datum make_jsonb(std::string_view json_text);
@@ -58,6 +60,7 @@ public:
     std::optional<int32> int4(int i) const;
     std::optional<bool> boolean(int i) const;
     std::optional<Uuid> uuid(int i) const;
+    std::optional<std::vector<std::string>> texts(int i, const char *name) const;
     /// Not NULL, or 22004 that names the argument.
     std::string required_text(int i, const char *name) const;
     Uuid required_uuid(int i, const char *name) const;

@@ -14,7 +14,6 @@
 extern "C" {
 #include "access/stratnum.h"
 #include "funcapi.h"
-#include "utils/array.h"
 #include "utils/fmgroids.h"
 #include "utils/tuplestore.h"
 }
@@ -140,30 +139,6 @@ std::unique_ptr<EventSource> open_read_stream(const pg::Arguments &arguments, Sn
     return std::make_unique<StreamReader>(std::move(stream), range, snapshot);
 }
 
-std::optional<std::vector<std::string>> text_array(const pg::Arguments &arguments, int i, const char *name) {
-    if (arguments.null(i))
-        return std::nullopt;
-    struct Elements {
-        Datum *values;
-        bool *nulls;
-        int count;
-    };
-    Datum array = arguments.datum(i);
-    Elements e = pg::call([&]() noexcept {
-        Elements found;
-        deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT, &found.values, &found.nulls,
-                          &found.count);
-        return found;
-    });
-    std::vector<std::string> texts;
-    for (int k = 0; k < e.count; k++) {
-        if (e.nulls[k])
-            pg::raise(ERRCODE_NULL_VALUE_NOT_ALLOWED, {.message = std::string(name) + " must not contain NULL"});
-        texts.push_back(pg::to_string(e.values[k]));
-    }
-    return texts;
-}
-
 std::optional<TimestampTz> time_argument(const pg::Arguments &arguments, int i) {
     return arguments.null(i) ? std::nullopt : std::optional<TimestampTz>(DatumGetTimestampTz(arguments.datum(i)));
 }
@@ -190,8 +165,8 @@ std::unique_ptr<EventSource> open_read_all(const pg::Arguments &arguments, Snaps
                                            std::optional<int64> &mark) {
     LogQuery query{.after = arguments.int8(0),
                    .count = arguments.int8(1).value_or(1000),
-                   .categories = text_array(arguments, 2, "categories"),
-                   .types = text_array(arguments, 3, "types"),
+                   .categories = arguments.texts(2, "categories"),
+                   .types = arguments.texts(3, "types"),
                    .stream_regex = arguments.text(4),
                    .type_regex = arguments.text(5),
                    .since = time_argument(arguments, 6),

@@ -114,5 +114,28 @@ SELECT count(*) FROM (
         OR count(*) FILTER (WHERE type IN ('NodeExecutionCompleted', 'NodeExecutionFailed', 'NodeExecutionCancelled')) <> 1) AS attempt
 SQL
 
+# --- triggers beside appends that roll back: a run for each event that committed, and none for others ---
+
+$node->safe_psql($db, "SELECT chronicle.create_trigger('one', categories => '{order}', filter => '\$.data.n % 2 == 0')");
+all_at_once(8, 50, <<'SQL', '8 sessions append, half of them roll back');
+\set stream random(1, 5)
+\set n random(1, 1000)
+\set undo random(0, 1)
+BEGIN;
+SELECT chronicle.append_event('order-' || :stream, 'Opened', jsonb_build_object('n', :n));
+\if :undo
+ROLLBACK;
+\else
+COMMIT;
+\endif
+SQL
+is($node->safe_psql($db, <<'SQL'), '0', 'a run for each event that matches, and for no other');
+SELECT count(*) FROM (SELECT global_position FROM chronicle.events WHERE category = 'order' AND (data ->> 'n')::int % 2 = 0) AS e
+  FULL JOIN (SELECT (input ->> 'global_position')::bigint AS global_position FROM chronicle.executions WHERE metadata ? 'triggerId') AS r USING (global_position)
+ WHERE e IS NULL OR r IS NULL
+SQL
+cmp_ok($node->safe_psql($db, "SELECT count(*) FROM chronicle.executions WHERE metadata ? 'triggerId'"), '>', 10, 'there are some');
+wait_for($node, $db, 'SELECT count(*) FROM chronicle.executions WHERE ended_at IS NULL', '0', 'all end');
+
 $node->stop;
 done_testing();

@@ -1,0 +1,45 @@
+-- Triggers: appended events that start workflows. C++: src/flow/trigger.cpp.
+
+CREATE SEQUENCE chronicle_data.trigger_id_seq AS bigint;
+SELECT pg_catalog.pg_extension_config_dump('chronicle_data.trigger_id_seq', '');
+CREATE TABLE chronicle_data.workflow_trigger (
+    trigger_id bigint NOT NULL DEFAULT nextval('chronicle_data.trigger_id_seq') CONSTRAINT workflow_trigger_pkey PRIMARY KEY,
+    workflow_id text COLLATE "C" NOT NULL,
+    categories text[],                         -- NULL: all
+    types text[],                              -- NULL: all
+    filter jsonpath,                           -- over the event object
+    created_by text NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX workflow_trigger_workflow ON chronicle_data.workflow_trigger (workflow_id);
+SELECT pg_catalog.pg_extension_config_dump('chronicle_data.workflow_trigger', '');
+
+-- Acts only on what the append functions insert: a restore starts nothing.
+CREATE FUNCTION chronicle_data.start_triggered() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'chronicle_start_triggered';
+CREATE TRIGGER workflows AFTER INSERT ON chronicle_data.event
+    FOR EACH STATEMENT EXECUTE FUNCTION chronicle_data.start_triggered();
+
+CREATE FUNCTION chronicle.create_trigger(
+    workflow_id text, categories text[] DEFAULT NULL, types text[] DEFAULT NULL, filter jsonpath DEFAULT NULL)
+    RETURNS bigint
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chronicle_create_trigger';
+COMMENT ON FUNCTION chronicle.create_trigger(text, text[], text[], jsonpath) IS
+'Starts a run of the workflow for each event that is appended from now on and matches, in the appender''s transaction, as the workflow''s owner, with the event object as input. Returns the trigger''s id. System events never match.
+categories, types: NULL all of them. filter: over the event object, as in read_all.
+Errors: 42704 no such workflow; 42501 neither its owner nor an admin, or the owner may not read a category; 22023 a bad category or type; 42939 a reserved one; 22004 NULL workflow_id, or in an array.';
+CREATE FUNCTION chronicle.drop_trigger(trigger_id bigint) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chronicle_drop_trigger';
+COMMENT ON FUNCTION chronicle.drop_trigger(bigint) IS
+'Removes a trigger. Runs that it started go on. Errors: 42704 no such trigger, or not yours; 22004 NULL.';
+
+CREATE VIEW chronicle.triggers WITH (security_barrier) AS
+SELECT t.trigger_id, t.workflow_id, t.categories, t.types, t.filter, t.created_by, t.created_at
+  FROM chronicle_data.workflow_trigger AS t
+  JOIN chronicle_data.workflow AS w ON w.workflow_id = t.workflow_id
+ WHERE chronicle_data.sees_execution(w.owner, NULL);
+COMMENT ON VIEW chronicle.triggers IS 'One row per trigger of a workflow that the reader owns, or sees as an admin.';
+COMMENT ON COLUMN chronicle.triggers.categories IS 'NULL: all';
+COMMENT ON COLUMN chronicle.triggers.types IS 'NULL: all';
+COMMENT ON COLUMN chronicle.triggers.filter IS 'over the event object; NULL: every event';
+GRANT SELECT ON chronicle.triggers TO PUBLIC;

@@ -1,0 +1,265 @@
+// create_trigger, and what a trigger does.
+//
+// An append asks each watcher whether what it stored is of interest (store/watch.hpp); ours looks the category up in
+// the triggers, which each process keeps in memory. If so, the statement trigger on the event table starts the runs, in
+// the appender's transaction: the event and its run commit together, or neither does. Nothing is started by a restore.
+//
+// A run is the workflow owner's, whoever appends; a trigger whose owner may not read the stream (any more) starts
+// nothing, for the run's input is the event.
+#include "flow/json.hpp"
+#include "flow/start.hpp"
+#include "flow/trigger.hpp"
+
+#include "store/cached_table.hpp"
+#include "store/catalog.hpp"
+#include "store/event_row.hpp"
+#include "store/path_filter.hpp"
+#include "store/stream.hpp"
+#include "store/watch.hpp"
+
+extern "C" {
+#include "access/stratnum.h"
+#include "commands/trigger.h"
+#include "utils/acl.h"
+#include "utils/fmgroids.h"
+}
+
+namespace chronicle::flow {
+
+namespace {
+
+store::CachedTable trigger_table("workflow_trigger");
+
+using Names = std::optional<std::vector<std::string>>; // nothing: all
+
+struct Trigger {
+    int64 id;
+    std::string workflow_id;
+    Names categories, types;
+    std::optional<store::PathFilter> filter;
+};
+
+bool among(const Names &wanted, std::string_view name) {
+    return !wanted || std::find(wanted->begin(), wanted->end(), name) != wanted->end();
+}
+
+Names names_of(const pg::Row &row, int column) {
+    bool is_null;
+    Datum array = row.datum(column, &is_null);
+    return is_null ? std::nullopt : std::optional(pg::to_strings(array, "names"));
+}
+
+struct Triggers {
+    std::vector<Trigger> all;
+    MemoryContext memory; // of their filters
+};
+
+std::unique_ptr<Triggers> read_triggers() {
+    static pg::Statement find{"SELECT trigger_id, workflow_id, categories, types, filter FROM "
+                              "chronicle_data.workflow_trigger ORDER BY trigger_id"};
+    auto fresh = std::make_unique<Triggers>();
+    fresh->memory = pg::call(
+        []() noexcept { return AllocSetContextCreate(TopMemoryContext, "chronicle triggers", ALLOCSET_SMALL_SIZES); });
+    access::EngineScope engine;
+    pg::LatestSnapshotScope newest;
+    pg::Values none;
+    pg::Rows rows = find.run(none, true);
+    for (uint64 i = 0; i < rows.count; i++) {
+        pg::Row row = rows[i];
+        Trigger trigger{row.int8(1), row.text(2), names_of(row, 3), names_of(row, 4), std::nullopt};
+        if (!row.null(5)) {
+            bool is_null;
+            pg::MemorySwitch kept(fresh->memory);
+            trigger.filter.emplace(pg::copy_datum(row.datum(5, &is_null), -1));
+        }
+        fresh->all.push_back(std::move(trigger));
+    }
+    return fresh;
+}
+
+// Valid until the next call.
+const std::vector<Trigger> &all_triggers() {
+    static Triggers *cached = nullptr;
+    static uint64 cached_generation = 0;
+    uint64 generation = trigger_table.generation();
+    if (!cached || cached_generation != generation) {
+        std::unique_ptr<Triggers> fresh = read_triggers();
+        if (cached)
+            MemoryContextDelete(cached->memory);
+        delete cached;
+        cached = fresh.release();
+        cached_generation = generation;
+    }
+    return cached->all;
+}
+
+bool is_watched(const store::StoredBatch &batch) {
+    const std::vector<Trigger> &all = all_triggers();
+    return std::any_of(all.begin(), all.end(), [&](const Trigger &t) { return among(t.categories, batch.category); });
+}
+
+// --- what a trigger does ---
+
+// The event is system's own: a delete, say.
+bool is_system(const store::EventRow &event) { return event.type.starts_with("$") || event.stream.starts_with("$"); }
+
+bool owner_may_read(const std::string &owner, std::string_view stream) {
+    const char *name = owner.c_str();
+    Oid role = pg::call([&]() noexcept { return get_role_oid(name, true); });
+    if (!OidIsValid(role))
+        return false;
+    pg::UserScope as_owner(role, SECURITY_LOCAL_USERID_CHANGE);
+    return access::may_read_stream(stream);
+}
+
+struct Start {
+    int64 trigger;
+    std::string workflow_id, event;
+    int64 position;
+};
+
+void start_run(const Start &start, std::string_view stream) {
+    std::optional<Startable> what = find_startable(start.workflow_id, std::nullopt);
+    if (!what && IsolationUsesXactSnapshot())
+        pg::raise(ERRCODE_T_R_SERIALIZATION_FAILURE,
+                  {.message = "workflow \"" + start.workflow_id + "\" of a trigger is newer than this transaction",
+                   .hint = "Repeat the transaction."});
+    if (!what || !what->enabled || !owner_may_read(what->owner, stream))
+        return;
+    core::json origin{{"triggerId", start.trigger}, {"globalPosition", start.position}};
+    start_execution(*what, {.input = start.event,
+                            .metadata = core::write_json(origin),
+                            .started_by = what->owner,
+                            .origin = origin});
+}
+
+// Collected first: starting a run may read the triggers anew, and needs no open scan.
+std::vector<Start> find_starts(const store::StoredBatch &batch) {
+    const store::Catalog &c = store::catalog();
+    std::vector<Start> starts;
+    const std::vector<Trigger> &all = all_triggers();
+    pg::IndexReader reader(c.event, c.event_stream_version_key, SnapshotSelf);
+    reader.key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(batch.stream_id));
+    reader.key(2, BTGreaterEqualStrategyNumber, F_INT8GE, Int64GetDatum(batch.first_version));
+    reader.key(2, BTLessEqualStrategyNumber, F_INT8LE, Int64GetDatum(batch.last_version));
+    while (reader.next()) {
+        store::EventRow event = store::read_user_event(reader, batch.stream);
+        if (is_system(event))
+            continue;
+        std::optional<Datum> object;
+        for (const Trigger &trigger : all) {
+            if (!among(trigger.categories, batch.category) || !among(trigger.types, event.type))
+                continue;
+            if (!object)
+                object = store::event_object(event);
+            if (!trigger.filter || trigger.filter->passes(*object))
+                starts.push_back({trigger.id, trigger.workflow_id, pg::jsonb_to_string(*object), event.position});
+        }
+    }
+    return starts;
+}
+
+// --- create and drop ---
+
+void check_categories(const Names &names) {
+    for (const std::string &name : names.value_or(std::vector<std::string>())) {
+        store::check_name(name, "category");
+        store::check_not_reserved(name);
+        if (name.find('-') != std::string::npos)
+            pg::raise(ERRCODE_INVALID_PARAMETER_VALUE,
+                      {.message = "\"" + name + "\" is no category: a category has no \"-\"",
+                       .hint = "The category of a stream is the part before the first \"-\"."});
+    }
+}
+
+void check_types(const Names &names) {
+    for (const std::string &name : names.value_or(std::vector<std::string>())) {
+        store::check_name(name, "type");
+        if (name.starts_with("$"))
+            pg::raise(ERRCODE_RESERVED_NAME, {.message = "type \"" + name + "\" is reserved",
+                                              .hint = "Events of the system start no workflow."});
+    }
+}
+
+// The categories that it names, else all of them (a level of reader).
+void check_owner_reads(const std::string &owner, const Names &categories) {
+    bool reads = categories || owner_may_read(owner, "");
+    for (const std::string &category : categories.value_or(std::vector<std::string>()))
+        reads = reads && owner_may_read(owner, category);
+    if (!reads)
+        pg::raise(ERRCODE_INSUFFICIENT_PRIVILEGE,
+                  {.message = "the workflow's owner, role \"" + owner + "\", may not read the events of this trigger",
+                   .hint = "Its runs get them as input: grant it reader, or the categories."});
+}
+
+} // namespace
+
+void init_triggers() { store::add_watcher(is_watched); }
+
+CHRONICLE_FUNCTION(chronicle_start_triggered) {
+    if (!CALLED_AS_TRIGGER(fcinfo))
+        pg::raise(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
+                  {.message = "chronicle_start_triggered is a trigger function"});
+    const std::vector<store::StoredBatch> *batches = store::current_append();
+    for (size_t i = 0; batches && i < batches->size(); i++) {
+        const store::StoredBatch &batch = (*batches)[i];
+        if (!is_watched(batch))
+            continue;
+        pg::MemoryScope memory("chronicle triggers");
+        for (const Start &start : find_starts(batch))
+            start_run(start, batch.stream);
+    }
+    PG_RETURN_POINTER(nullptr);
+}
+
+CHRONICLE_FUNCTION(chronicle_create_trigger) {
+    static constexpr Oid types[] = {TEXTOID, TEXTARRAYOID, TEXTARRAYOID, JSONPATHOID, TEXTOID};
+    static pg::Statement insert{"INSERT INTO chronicle_data.workflow_trigger (workflow_id, categories, types, filter, "
+                                "created_by) VALUES ($1, $2, $3, $4, $5) RETURNING trigger_id",
+                                types};
+    pg::Arguments arguments(fcinfo);
+    std::string workflow = arguments.required_text(0, "workflow_id");
+    Names categories = arguments.texts(1, "categories"), wanted_types = arguments.texts(2, "types");
+    check_categories(categories);
+    check_types(wanted_types);
+    check_owner_reads(require_startable(workflow, std::nullopt).owner, categories);
+    std::string user = pg::call([]() noexcept { return GetUserNameFromId(GetSessionUserId(), false); });
+    access::EngineScope engine;
+    pg::Values values;
+    values.text(workflow);
+    for (int i = 1; i <= 3; i++)
+        arguments.null(i) ? values.null() : values.add(arguments.datum(i));
+    int64 id = insert.run(values.text(user))[0].int8(1);
+    trigger_table.changed();
+    PG_RETURN_INT64(id);
+}
+
+CHRONICLE_FUNCTION(chronicle_drop_trigger) {
+    static constexpr Oid types[] = {INT8OID};
+    static pg::Statement find{"SELECT w.owner FROM chronicle_data.workflow_trigger t JOIN chronicle_data.workflow w "
+                              "USING (workflow_id) WHERE t.trigger_id = $1",
+                              types};
+    static pg::Statement remove{"DELETE FROM chronicle_data.workflow_trigger WHERE trigger_id = $1", types};
+    std::optional<int64> id = pg::Arguments(fcinfo).int8(0);
+    if (!id)
+        pg::raise(ERRCODE_NULL_VALUE_NOT_ALLOWED, {.message = "argument \"trigger_id\" must not be NULL"});
+    std::optional<std::string> owner;
+    {
+        access::EngineScope engine;
+        pg::Values values;
+        pg::Rows rows = find.run(values.int8(*id));
+        if (!rows.empty())
+            owner = rows[0].text(1);
+    }
+    if (!owner || !access::may_act_for(*owner))
+        pg::raise(ERRCODE_UNDEFINED_OBJECT,
+                  {.message = "trigger " + std::to_string(*id) + " does not exist",
+                   .hint = "SELECT trigger_id, workflow_id FROM chronicle.triggers lists them."});
+    access::EngineScope engine;
+    pg::Values values;
+    remove.run(values.int8(*id));
+    trigger_table.changed();
+    PG_RETURN_VOID();
+}
+
+} // namespace chronicle::flow
