@@ -45,6 +45,9 @@ CREATE TABLE chronicle_data.execution (
     error text,
     parent_execution_id uuid,
     parent_node text COLLATE "C",
+    parent_call bigint,                        -- of that node: a retried one calls again
+    parent_item int,                           -- 0, 1, 2 … in that call; NULL: the node does not wait for this run
+    depth int NOT NULL DEFAULT 0,              -- runs above this one
     idempotency_key text COLLATE "C",
     input jsonb NOT NULL,
     metadata jsonb NOT NULL,
@@ -52,6 +55,8 @@ CREATE TABLE chronicle_data.execution (
     ending jsonb                               -- how it will end, while compensations run
 ) WITH (fillfactor = 80);
 CREATE INDEX execution_workflow ON chronicle_data.execution (workflow_id, queued_at DESC);
+CREATE INDEX execution_parent ON chronicle_data.execution (parent_execution_id, parent_call, parent_item)
+    WHERE parent_execution_id IS NOT NULL;
 CREATE UNIQUE INDEX execution_idempotency ON chronicle_data.execution (workflow_id, idempotency_key)
     WHERE idempotency_key IS NOT NULL;
 CREATE INDEX execution_timeout ON chronicle_data.execution (timeout_at) WHERE timeout_at IS NOT NULL;

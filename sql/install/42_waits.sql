@@ -1,4 +1,4 @@
--- What nodes wait for: signals. C++: src/flow/waiting.cpp, signal.cpp.
+-- What nodes wait for: signals, other runs. C++: src/flow/waiting.cpp, signal.cpp, child.cpp.
 
 -- Kept with the run. A wait takes the oldest one of its name that nobody took.
 CREATE SEQUENCE chronicle_data.signal_id_seq AS bigint;
@@ -15,6 +15,30 @@ CREATE TABLE chronicle_data.signal (
 );
 CREATE INDEX signal_execution ON chronicle_data.signal (execution_id, name, signal_id);
 SELECT pg_catalog.pg_extension_config_dump('chronicle_data.signal', '');
+
+-- Runs that a node waits for: a row from a child's start until its end has been seen to (child.cpp).
+CREATE TABLE chronicle_data.awaited_child (
+    call bigint NOT NULL,
+    item int NOT NULL,
+    parent_execution_id uuid NOT NULL,
+    parent_index int NOT NULL,
+    child_id uuid NOT NULL,
+    state text COLLATE "C" NOT NULL DEFAULT 'running'
+        CHECK (state IN ('running', 'ended', 'failed', 'noted', 'abandoned')), -- noted: failed, and the parent was told
+    CONSTRAINT awaited_child_pkey PRIMARY KEY (call, item)
+) WITH (autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_cost_delay = 0);
+CREATE INDEX awaited_child_running ON chronicle_data.awaited_child (call) WHERE state = 'running';
+CREATE INDEX awaited_child_told ON chronicle_data.awaited_child (state) WHERE state <> 'running';
+SELECT pg_catalog.pg_extension_config_dump('chronicle_data.awaited_child', '');
+
+-- Items of map.each whose runs have not started.
+CREATE TABLE chronicle_data.map_item (
+    call bigint NOT NULL,
+    item int NOT NULL,
+    input jsonb NOT NULL,
+    CONSTRAINT map_item_pkey PRIMARY KEY (call, item)
+);
+SELECT pg_catalog.pg_extension_config_dump('chronicle_data.map_item', '');
 
 CREATE FUNCTION chronicle.signal_execution(execution_id uuid, name text, payload jsonb DEFAULT NULL) RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chronicle_signal_execution';

@@ -76,7 +76,7 @@ void check_timer(const json &config, std::string_view path, std::vector<Fault> &
     check_one_of(config, "for", "until", path, faults);
 }
 
-[[maybe_unused]] void check_map(const json &config, std::string_view path, std::vector<Fault> &faults) {
+void check_map(const json &config, std::string_view path, std::vector<Fault> &faults) {
     check_one_of(config, "workflow", "function", path, faults);
 }
 
@@ -153,6 +153,14 @@ constexpr ConfigField table_write_fields[] = {
     {.name = "keys",
      .kind = Kind::names,
      .description = "The columns by which upsert finds a row; the primary key when left out."},
+};
+
+constexpr ConfigField function_fields[] = {
+    {.name = "function",
+     .kind = Kind::text,
+     .required = true,
+     .description = "fn(context jsonb) returns jsonb, with or without its schema."},
+    {.name = "args", .kind = Kind::object, .description = "What the context has as \"args\"."},
 };
 
 constexpr std::string_view log_formats[] = {"text", "json"};
@@ -260,6 +268,12 @@ constexpr NodeType registry[] = {
      .category = "output",
      .description = "Writes the rows into the execution's log.",
      .fields = console_fields},
+    {.name = "function.call",
+     .roles = transform_only,
+     .display_name = "Function call",
+     .category = "database",
+     .description = "Calls a function with the run's context.",
+     .fields = function_fields},
     {.name = "wait.timer",
      .roles = control_only,
      .display_name = "Timer",
@@ -273,6 +287,19 @@ constexpr NodeType registry[] = {
      .category = "control",
      .description = "Waits for signal_execution.",
      .fields = signal_fields},
+    {.name = "workflow.call",
+     .roles = control_only,
+     .display_name = "Workflow call",
+     .category = "control",
+     .description = "Starts a run of a workflow, and waits for its end.",
+     .fields = call_fields},
+    {.name = "map.each",
+     .roles = control_only,
+     .display_name = "Map",
+     .category = "control",
+     .description = "Starts a run for each item, and waits for their ends.",
+     .fields = map_fields,
+     .check = check_map},
 };
 
 // What to use instead of node types that other engines have and this one does not run.

@@ -120,6 +120,7 @@ const core::Node &BatchNode::node() const { return batch_.described(index_); }
 core::json BatchNode::config(std::string_view field) const { return core::config_value(*node().type, config_, field); }
 const pg::Uuid &BatchNode::execution() const { return batch_.execution().id; }
 const core::json &BatchNode::input() const { return batch_.execution().input; }
+std::string BatchNode::context() { return batch_.context_json(index_); }
 
 const Rows *BatchNode::find(const std::string &name) {
     if (name == "input")

@@ -13,6 +13,7 @@ public:
     core::json config(std::string_view field) const override;
     const pg::Uuid &execution() const override;
     const core::json &input() const override;
+    std::string context() override;
     const Rows *find(const std::string &name) override;
 
 private:

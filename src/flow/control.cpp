@@ -7,6 +7,7 @@
 // executor that still runs a node of it finds no lease when it wants to record, and rolls back; it is interrupted after
 // the commit. Pause: ready nodes are held. What runs ends and is recorded; what that makes ready is held as well
 // (enqueue), and so is what comes due meanwhile, when it is claimed (queue.cpp). Resume: held nodes are ready again.
+#include "flow/child.hpp"
 #include "flow/control.hpp"
 
 #include "flow/progress.hpp"
@@ -100,6 +101,7 @@ bool cancel_run(const pg::Uuid &id, const std::string &reason) {
     if (!progress.over()) { // else its compensations run: it ends as it is
         progress.cancel_run(reason.empty() ? std::nullopt : std::optional(reason));
         progress.finish();
+        cancel_children(*execution, reason); // also those that no node waits for
     }
     return true;
 }

@@ -1,6 +1,7 @@
 #include "flow/json.hpp"
 #include "flow/execution.hpp"
 
+#include "flow/child.hpp"
 #include "sqlstates.hpp"
 #include "worker/registry.hpp"
 
@@ -60,6 +61,7 @@ void end_execution(const Execution &execution, const std::string &status, Timest
     values.maybe_text(ending ? ending->failed_node() : std::nullopt);
     values.maybe_text(ending ? ending->error() : std::nullopt);
     update.run(values);
+    report_end(execution, status == "completed");
     worker::announce_finished();
 }
 
@@ -130,8 +132,9 @@ Failure Failure::from(const std::string &node_id, const pg::Error &error) {
 std::optional<Execution> find_execution(const pg::Uuid &id) {
     static constexpr Oid types[] = {UUIDOID};
     static pg::Statement find{
-        "SELECT workflow_id, owner, status, version, definition_id, priority, total_nodes, input, started_at, ending "
-        "FROM chronicle_data.execution WHERE execution_id = $1",
+        "SELECT workflow_id, owner, status, version, definition_id, priority, total_nodes, input, started_at, ending, "
+        "parent_execution_id, parent_node, parent_call, parent_item, depth FROM chronicle_data.execution WHERE "
+        "execution_id = $1",
         types};
     pg::Values values;
     pg::Rows rows = find.run(values.uuid(id));
@@ -153,6 +156,13 @@ std::optional<Execution> find_execution(const pg::Uuid &id) {
         e.started_at = row.time(9);
     if (!row.null(10))
         e.ending = read_ending(row.jsonb(10));
+    e.depth = row.int4(15);
+    if (!row.null(13)) {
+        e.parent = ParentCall{
+            .execution = row.uuid(11), .node = row.text(12), .call = row.int8(13), .item = {}, .depth = e.depth};
+        if (!row.null(14))
+            e.parent->item = row.int4(14);
+    }
     const core::Definition &graph = stored_definition(e.definition_id)->graph;
     e.workflow_name = graph.name.empty() ? e.workflow_id : graph.name;
     return e;

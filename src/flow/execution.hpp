@@ -28,6 +28,15 @@ struct Ending {
 
 core::json ending_json(const Ending &ending);
 
+/// The call of another run's node that started a run.
+struct ParentCall {
+    pg::Uuid execution;
+    std::string node;
+    int64 call; // a number of its own for each call
+    std::optional<int> item; // nothing: the node does not wait for it
+    int depth; // runs above this one
+};
+
 struct Execution {
     pg::Uuid id;
     std::string workflow_id, workflow_name, owner, status;
@@ -37,6 +46,8 @@ struct Execution {
     core::json input;
     std::optional<TimestampTz> started_at;
     std::optional<Ending> ending = {}; // compensations run
+    std::optional<ParentCall> parent = {};
+    int depth = 0; // runs above this one
 };
 
 /// The run, by the newest committed state; nothing when there is none. In an EngineScope.

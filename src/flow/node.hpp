@@ -15,6 +15,8 @@ public:
     virtual core::json config(std::string_view field) const = 0;
     virtual const pg::Uuid &execution() const = 0;
     virtual const core::json &input() const = 0; // of the run
+    /// The context that references read, as JSON text: input, execution_id, nodes.
+    virtual std::string context() = 0;
 
     // Typed readers of config; 22023 with the field's name when a resolved reference does not fit.
     std::string text(std::string_view field) const;
@@ -44,9 +46,12 @@ NodeOutput run_memory_collection(NodeContext &);
 NodeOutput run_filter(NodeContext &);
 NodeOutput run_table_write(NodeContext &);
 NodeOutput run_console_log(NodeContext &);
+NodeOutput run_function_call(NodeContext &);
 
 // Control nodes: timer.cpp, signal.cpp …
 NodeOutput run_wait_timer(NodeContext &);
 NodeOutput run_wait_signal(NodeContext &);
+NodeOutput run_workflow_call(NodeContext &);
+NodeOutput run_map_each(NodeContext &);
 
 } // namespace chronicle::flow

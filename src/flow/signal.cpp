@@ -21,9 +21,10 @@ NodeOutput run_wait_signal(NodeContext &context) {
     return {.wait = wait};
 }
 
-void begin_signal(WaitingNode &waiting) {
+std::optional<pg::Error> begin_signal(WaitingNode &waiting) {
     if (waiting.wait.contains("timeout_us"))
         waiting.wait["timeout_at"] = waiting.started_at + waiting.wait["timeout_us"].get<int64>();
+    return std::nullopt;
 }
 
 namespace {

@@ -1,6 +1,7 @@
 // Nodes of runs as work for executors.
 #include "flow/source.hpp"
 
+#include "flow/child.hpp"
 #include "flow/queue.hpp"
 #include "flow/run.hpp"
 #include "flow/run_timeout.hpp"
@@ -10,9 +11,10 @@ namespace chronicle::flow {
 namespace {
 
 TimestampTz look(std::vector<worker::Demand> &demands) {
-    TimestampTz due = promote_due(), timeout = next_timeout();
-    if (timeout != 0 && (due == 0 || timeout < due))
-        due = timeout;
+    TimestampTz due = 0;
+    for (TimestampTz next : {wake_parents(), promote_due(), next_timeout()})
+        if (next != 0 && (due == 0 || next < due))
+            due = next;
     for (worker::Demand &d : demand())
         demands.push_back(std::move(d));
     return due;
@@ -25,8 +27,13 @@ bool step(const worker::Claimant &claimant) {
     return claim.has_value();
 }
 
+void attend() {
+    end_timed_out();
+    cancel_abandoned();
+}
+
 } // namespace
 
-void init_source() { worker::add_source({"nodes", look, reclaim, fail_ready_of, step, end_timed_out}); }
+void init_source() { worker::add_source({"nodes", look, reclaim, fail_ready_of, step, attend}); }
 
 } // namespace chronicle::flow

@@ -50,11 +50,13 @@ std::optional<pg::Uuid> find_by_key(const Startable &what, const StartRequest &r
 // False: the key has a run already.
 bool insert_execution(const Execution &execution, const StartRequest &request, TimestampTz now) {
     static constexpr Oid types[] = {UUIDOID, TEXTOID, INT4OID,        INT8OID,  TEXTOID,  TEXTOID,        INT4OID,
-                                    INT4OID, TEXTOID, TIMESTAMPTZOID, JSONBOID, JSONBOID, TIMESTAMPTZOID, TEXTOID};
+                                    INT4OID, TEXTOID, TIMESTAMPTZOID, JSONBOID, JSONBOID, TIMESTAMPTZOID, TEXTOID,
+                                    UUIDOID, TEXTOID, INT8OID,        INT4OID,  INT4OID};
 #define INSERT_EXECUTION                                                                                               \
     "INSERT INTO chronicle_data.execution (execution_id, workflow_id, version, definition_id, owner, started_by, "     \
-    "priority, total_nodes, status, queued_at, input, metadata, run_at, idempotency_key) "                             \
-    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
+    "priority, total_nodes, status, queued_at, input, metadata, run_at, idempotency_key, "                             \
+    "parent_execution_id, parent_node, parent_call, parent_item, depth) "                                              \
+    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)"
     static pg::Statement insert{INSERT_EXECUTION, types};
     static pg::Statement insert_once{
         INSERT_EXECUTION " ON CONFLICT (workflow_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING",
@@ -70,6 +72,13 @@ bool insert_execution(const Execution &execution, const StartRequest &request, T
     values.jsonb(request.input).jsonb(request.metadata);
     request.run_at ? values.time(*request.run_at) : values.null();
     values.maybe_text(request.idempotency_key);
+    if (const std::optional<ParentCall> &parent = request.parent) {
+        values.uuid(parent->execution).text(parent->node).int8(parent->call);
+        parent->item ? values.int4(*parent->item) : values.null();
+        values.int4(parent->depth);
+    } else {
+        values.null().null().null().null().int4(0);
+    }
     return (request.idempotency_key ? insert_once : insert).run(values).count > 0;
 }
 
@@ -87,7 +96,8 @@ bool queue(const Execution &execution, const core::Definition &graph, const Star
         queued.data["runAt"] = time_text(*request.run_at);
 
     access::EngineScope engine;
-    lock_execution(execution.id);
+    if (!request.parent) // a child is nobody's to see yet, and may be one of many
+        lock_execution(execution.id);
     if (!insert_execution(execution, request, now))
         return false;
     enqueue(execution, graph, decision.ready, {}, later ? request.run_at : std::nullopt);

@@ -25,6 +25,7 @@ struct StartRequest {
     std::optional<TimestampTz> run_at = {}; // not before
     std::optional<std::string> idempotency_key = {};
     std::optional<std::string> started_by = {}; // a role; nothing: the session's user
+    std::optional<ParentCall> parent = {}; // a node of another run starts it
     core::json origin = core::json::object(); // what WorkflowQueued says beside: a schedule, a trigger …
 };
 

@@ -39,9 +39,10 @@ NodeOutput run_wait_timer(NodeContext &context) {
     return {.wait = wait};
 }
 
-void begin_timer(WaitingNode &waiting) {
+std::optional<pg::Error> begin_timer(WaitingNode &waiting) {
     if (waiting.wait.contains("for_us"))
         waiting.wait["until"] = waiting.started_at + waiting.wait["for_us"].get<int64>();
+    return std::nullopt;
 }
 
 Settled look_timer(WaitingNode &waiting) {

@@ -26,7 +26,7 @@ namespace {
 
 struct Kind {
     std::string_view name;
-    void (*begin)(WaitingNode &);
+    std::optional<pg::Error> (*begin)(WaitingNode &);
     Settled (*look)(WaitingNode &);
     void (*abandon)(const Execution &, const core::Node &, int, const core::json &); // null: nothing to give up
 };
@@ -34,6 +34,7 @@ struct Kind {
 constexpr Kind kinds[] = {
     {"timer", begin_timer, look_timer, nullptr},
     {"signal", begin_signal, look_signal, nullptr},
+    {"children", begin_children, look_children, abandon_children},
 };
 
 const Kind &kind_of(const core::json &wait) {
@@ -67,8 +68,9 @@ Settled time_out(WaitingNode &waiting) {
 
 Settled settle(WaitingNode &waiting, bool begin) {
     const Kind &kind = kind_of(waiting.wait);
-    if (begin && kind.begin)
-        kind.begin(waiting);
+    if (begin)
+        if (std::optional<pg::Error> error = kind.begin(waiting))
+            return {.state = Settled::State::failed, .error = error};
     Settled settled = kind.look(waiting);
     if (settled.state == Settled::State::completed &&
         settled.output.size() > static_cast<size_t>(settings::max_output_bytes))
@@ -93,8 +95,9 @@ Event waiting_event(const WaitingNode &waiting, const Settled &settled) {
     Event event =
         make_node_event(waiting.execution, waiting.node, "NodeExecutionWaiting", waiting.attempt, waiting.now);
     event.data["waitingFor"] = waiting.wait.at("kind");
-    if (waiting.wait.contains("name"))
-        event.data["name"] = waiting.wait["name"];
+    for (const char *key : {"name", "childExecutionId", "total", "taskId", "queue"})
+        if (waiting.wait.contains(key))
+            event.data[key] = waiting.wait[key];
     event.data["dueAt"] = settled.due ? core::json(time_text(*settled.due)) : core::json();
     return event;
 }

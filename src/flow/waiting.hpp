@@ -44,10 +44,13 @@ void abandon(const Execution &execution, const core::Node &node, int index, cons
 /// A parked node is ready to be looked at again; its executors are woken at commit. False when it does not wait.
 bool wake(const pg::Uuid &execution, int node_index);
 
-// The kinds, one file each.
-void begin_timer(WaitingNode &);
+// The kinds, one file each. Beginning may fail, then nothing was begun.
+std::optional<pg::Error> begin_timer(WaitingNode &);
 Settled look_timer(WaitingNode &);
-void begin_signal(WaitingNode &);
+std::optional<pg::Error> begin_signal(WaitingNode &);
 Settled look_signal(WaitingNode &);
+std::optional<pg::Error> begin_children(WaitingNode &);
+Settled look_children(WaitingNode &);
+void abandon_children(const Execution &, const core::Node &, int index, const core::json &wait);
 
 } // namespace chronicle::flow

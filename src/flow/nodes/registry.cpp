@@ -16,8 +16,11 @@ constexpr Entry entries[] = {
     {"filter", run_filter},
     {"table.write", run_table_write},
     {"console.log", run_console_log},
+    {"function.call", run_function_call},
     {"wait.timer", run_wait_timer},
     {"wait.signal", run_wait_signal},
+    {"workflow.call", run_workflow_call},
+    {"map.each", run_map_each},
 };
 
 [[noreturn]] void wrong_type(std::string_view field, const char *wanted, const core::json &value) {

@@ -1,0 +1,384 @@
+// workflow.call and map.each: a node that starts runs and waits for their ends.
+//
+// Each call of a node has a number. A child knows it (execution.parent_call, parent_item), and the call has a row of
+// awaited_child for every child that is under way. Items that are still to be started lie in map_item.
+//
+// Fan-in locks nothing that children share: a child that ends marks its own row of awaited_child, in the transaction of
+// its end. The scheduler, woken by that commit, takes the marks (wake_parents) and makes the parent's node ready when
+// it has something to do: all have ended, one has failed, or more can be started. A mark is only taken while the
+// parent's node is parked; what ends while it is looked at is taken after the next park, whose commit wakes the
+// scheduler, too.
+//
+// Lock order: a run before its children. A child never locks its parent.
+//
+// Crash: marks and rows are committed with what they tell; the scheduler's step is repeated.
+#include "flow/json.hpp"
+#include "flow/child.hpp"
+
+#include "flow/control.hpp"
+#include "flow/node.hpp"
+#include "flow/start.hpp"
+#include "pg/xact.hpp"
+#include "worker/registry.hpp"
+
+namespace chronicle::flow {
+
+namespace {
+
+constexpr int depth_limit = 100;
+constexpr int64 start_chunk = 500; // children started by one step
+constexpr uint64 cancel_chunk = 500; // and cancelled: each takes a lock
+
+int64 next_call() {
+    static pg::Statement next{"SELECT nextval('chronicle_data.queue_seq')"};
+    return next.run()[0].int8(1);
+}
+
+pg::Uuid start_child(const WaitingNode &waiting, const std::string &input, std::optional<int> item) {
+    const core::json &wait = waiting.wait;
+    Startable what{.workflow_id = wait.at("workflow").get<std::string>(),
+                   .definition_id = wait.at("definition").get<int64>(),
+                   .version = wait.at("version").get<int>(),
+                   .owner = wait.at("owner").get<std::string>()};
+    StartRequest request{.input = input, .priority = waiting.execution.priority, .started_by = waiting.execution.owner};
+    request.parent = ParentCall{.execution = waiting.execution.id,
+                                .node = waiting.node.id,
+                                .call = wait.at("call").get<int64>(),
+                                .item = item,
+                                .depth = waiting.execution.depth + 1};
+    request.origin = {{"parentExecutionId", core::uuid_to_text(waiting.execution.id)},
+                      {"parentNodeId", waiting.node.id}};
+    if (item && wait.value("map", false))
+        request.origin["item"] = *item;
+    return start_execution(what, request);
+}
+
+void await_child(const WaitingNode &waiting, const pg::Uuid &child, int item) {
+    static constexpr Oid types[] = {INT8OID, INT4OID, UUIDOID, INT4OID, UUIDOID};
+    static pg::Statement insert{"INSERT INTO chronicle_data.awaited_child (call, item, parent_execution_id, "
+                                "parent_index, child_id) VALUES ($1, $2, $3, $4, $5)",
+                                types};
+    pg::Values values;
+    values.int8(waiting.wait.at("call").get<int64>()).int4(item).uuid(waiting.execution.id).int4(waiting.index);
+    insert.run(values.uuid(child));
+}
+
+void store_items(int64 call, const std::string &items) {
+    static constexpr Oid types[] = {INT8OID, JSONBOID};
+    static pg::Statement insert{"INSERT INTO chronicle_data.map_item (call, item, input) SELECT $1, n - 1, input "
+                                "FROM jsonb_array_elements($2) WITH ORDINALITY AS i (input, n)",
+                                types};
+    pg::Values values;
+    insert.run(values.int8(call).jsonb(items));
+}
+
+// The next items are started; true when some are left.
+bool start_items(const WaitingNode &waiting, int64 count) {
+    static constexpr Oid types[] = {INT8OID, INT8OID};
+    static pg::Statement take{
+        "WITH next AS (DELETE FROM chronicle_data.map_item AS m USING (SELECT call, item FROM chronicle_data.map_item "
+        "WHERE call = $1 ORDER BY item LIMIT $2) AS n WHERE m.call = n.call AND m.item = n.item "
+        "RETURNING m.item, m.input) SELECT item, input FROM next ORDER BY item",
+        types};
+    static constexpr Oid left_types[] = {INT8OID};
+    static pg::Statement left{"SELECT EXISTS (SELECT FROM chronicle_data.map_item WHERE call = $1)", left_types};
+    int64 call = waiting.wait.at("call").get<int64>();
+    pg::Values values;
+    pg::Rows rows = take.run(values.int8(call).int8(count));
+    std::vector<std::pair<int, std::string>> items;
+    for (uint64 i = 0; i < rows.count; i++)
+        items.emplace_back(rows[i].int4(1), rows[i].jsonb(2));
+    for (const auto &[item, input] : items) {
+        await_child(waiting, start_child(waiting, input, item), item);
+        pg::check_interrupts();
+    }
+    pg::Values of_left;
+    return left.run(of_left.int8(call))[0].boolean(1);
+}
+
+struct Failed {
+    int item;
+    pg::Uuid child;
+};
+
+std::optional<Failed> find_failed(int64 call) {
+    static constexpr Oid types[] = {INT8OID};
+    static pg::Statement find{"SELECT item, child_id FROM chronicle_data.awaited_child WHERE call = $1 "
+                              "AND state IN ('failed', 'noted') ORDER BY item LIMIT 1",
+                              types};
+    pg::Values values;
+    pg::Rows rows = find.run(values.int8(call));
+    return rows.empty() ? std::nullopt : std::optional(Failed{rows[0].int4(1), rows[0].uuid(2)});
+}
+
+int make_sqlstate(const std::string &text) {
+    return text.size() == 5 ? MAKE_SQLSTATE(text[0], text[1], text[2], text[3], text[4])
+                            : ERRCODE_EXTERNAL_ROUTINE_EXCEPTION;
+}
+
+// The child's failure becomes the node's: its message and SQLSTATE, and in DETAIL which child it was.
+pg::Error failure_of(const WaitingNode &waiting, const Failed &failed) {
+    static constexpr Oid types[] = {UUIDOID};
+    static pg::Statement find{"SELECT type, data ->> 'error', data ->> 'sqlstate' FROM chronicle_data.workflow_event "
+                              "WHERE execution_id = $1 AND type IN ('WorkflowFailed', 'WorkflowCancelled') "
+                              "ORDER BY version DESC LIMIT 1",
+                              types};
+    std::string child = core::uuid_to_text(failed.child);
+    core::json detail{{"execution", child}};
+    pg::Values values;
+    pg::Rows rows = find.run(values.uuid(failed.child));
+    bool cancelled = rows.empty() || rows[0].text(1) == "WorkflowCancelled";
+    std::string message = cancelled ? "execution " + child + " was cancelled" : rows[0].maybe_text(2).value_or("");
+    int sqlstate = cancelled ? ERRCODE_QUERY_CANCELED : make_sqlstate(rows[0].maybe_text(3).value_or(""));
+    if (waiting.wait.value("map", false)) {
+        detail["index"] = failed.item;
+        message = "item " + std::to_string(failed.item) + ": " + message;
+    }
+    return pg::Error(sqlstate, {.message = message, .detail = detail.dump()});
+}
+
+int64 count_running(int64 call) {
+    static constexpr Oid types[] = {INT8OID};
+    static pg::Statement count{
+        "SELECT count(*) FROM chronicle_data.awaited_child WHERE call = $1 AND state = 'running'", types};
+    pg::Values values;
+    return count.run(values.int8(call))[0].int8(1);
+}
+
+void forget_call(int64 call) {
+    static constexpr Oid types[] = {INT8OID};
+    static pg::Statement children{"DELETE FROM chronicle_data.awaited_child WHERE call = $1 AND state <> 'abandoned'",
+                                  types};
+    static pg::Statement items{"DELETE FROM chronicle_data.map_item WHERE call = $1", types};
+    for (pg::Statement *remove : {&children, &items}) {
+        pg::Values values;
+        remove->run(values.int8(call));
+    }
+}
+
+Datum terminal_nodes(int64 definition_id) {
+    const core::Definition &graph = stored_definition(definition_id)->graph;
+    std::string list = "{";
+    for (size_t i = 0; i < graph.nodes.size(); i++)
+        if (graph.nodes[i].out.empty())
+            list += (list.size() > 1 ? "," : "") + std::to_string(i);
+    return pg::make_text(list + "}");
+}
+
+// The children's results in the order of their items, as JSON texts: what execution_result shows of them; of a function
+// what it returned.
+std::vector<std::string> results(const WaitingNode &waiting) {
+    static constexpr Oid types[] = {UUIDOID, INT8OID, TEXTOID, BOOLOID};
+    static pg::Statement find{
+        "SELECT CASE WHEN $4 THEN coalesce((SELECT r.output FROM chronicle_data.node_result AS r "
+        "WHERE r.execution_id = e.execution_id AND r.node_index = 0), 'null') "
+        "ELSE (SELECT coalesce(jsonb_object_agg(r.node_id, r.output), '{}') FROM chronicle_data.node_result AS r "
+        "WHERE r.execution_id = e.execution_id AND r.status IN ('completed', 'failed') "
+        "AND r.node_index = ANY ($3::int[])) END "
+        "FROM chronicle_data.execution AS e WHERE e.parent_execution_id = $1 AND e.parent_call = $2 "
+        "ORDER BY e.parent_item",
+        types};
+    pg::Values values;
+    values.uuid(waiting.execution.id).int8(waiting.wait.at("call").get<int64>());
+    values.add(terminal_nodes(waiting.wait.at("definition").get<int64>()));
+    pg::Rows rows = find.run(values.boolean(waiting.wait.value("function", false)));
+    std::vector<std::string> texts;
+    for (uint64 i = 0; i < rows.count; i++)
+        texts.push_back(rows[i].jsonb(1));
+    return texts;
+}
+
+Settled collect(const WaitingNode &waiting) {
+    std::vector<std::string> all = results(waiting);
+    Settled settled{.state = Settled::State::completed, .records = static_cast<int64>(all.size())};
+    forget_call(waiting.wait.at("call").get<int64>());
+    if (!waiting.wait.value("map", false)) {
+        settled.output = all.empty() ? "null" : all.front();
+        return settled;
+    }
+    settled.output = "[";
+    for (const std::string &one : all)
+        settled.output += (settled.output.size() > 1 ? ", " : "") + one;
+    settled.output += "]";
+    return settled;
+}
+
+} // namespace
+
+std::optional<pg::Error> begin_children(WaitingNode &waiting) {
+    if (waiting.execution.depth >= depth_limit)
+        return pg::Error(ERRCODE_PROGRAM_LIMIT_EXCEEDED, {.message = "runs that call runs are nested more than " +
+                                                                     std::to_string(depth_limit) + " deep",
+                                                          .detail = core::json{{"limit", depth_limit}}.dump(),
+                                                          .hint = "Look for a workflow that calls itself."});
+    core::json &wait = waiting.wait;
+    int64 call = next_call();
+    wait["call"] = call;
+    if (wait.value("map", false)) {
+        store_items(call, core::write_json(wait.at("items")));
+        wait["pending"] = !wait.at("items").empty();
+        wait["total"] = wait.at("items").size();
+        wait.erase("items");
+        return std::nullopt;
+    }
+    bool awaited = wait.value("await", true);
+    pg::Uuid child =
+        start_child(waiting, core::write_json(wait.at("input")), awaited ? std::optional(0) : std::nullopt);
+    wait.erase("input");
+    wait["childExecutionId"] = core::uuid_to_text(child);
+    if (awaited)
+        await_child(waiting, child, 0);
+    return std::nullopt;
+}
+
+Settled look_children(WaitingNode &waiting) {
+    core::json &wait = waiting.wait;
+    if (!wait.value("await", true))
+        return {.state = Settled::State::completed,
+                .output = core::json{{"execution_id", wait.at("childExecutionId")}}.dump(),
+                .more = {{"childExecutionId", wait.at("childExecutionId")}}};
+    int64 call = wait.at("call").get<int64>();
+    if (std::optional<Failed> failed = find_failed(call))
+        return {.state = Settled::State::failed, .error = failure_of(waiting, *failed)};
+    int64 running = count_running(call);
+    bool pending = wait.value("pending", false);
+    if (pending) {
+        int64 room = wait.value("limit", PG_INT64_MAX) - running;
+        int64 count = std::min(room, start_chunk);
+        if (count > 0) {
+            pending = start_items(waiting, count);
+            running += count;
+        }
+        wait["pending"] = pending;
+        if (pending && room > start_chunk)
+            return {.due = waiting.now}; // those that were started can begin; then the next
+    }
+    return running == 0 && !pending ? collect(waiting) : Settled{};
+}
+
+void abandon_children(const Execution &, const core::Node &, int, const core::json &wait) {
+    static constexpr Oid types[] = {INT8OID};
+    static pg::Statement find{"SELECT item, child_id FROM chronicle_data.awaited_child WHERE call = $1 "
+                              "AND state = 'running' ORDER BY item",
+                              types};
+    static constexpr Oid rest_types[] = {INT8OID, INT4OID};
+    static pg::Statement leave{"UPDATE chronicle_data.awaited_child SET state = 'abandoned' WHERE call = $1 "
+                               "AND state = 'running' AND item >= $2",
+                               rest_types};
+    if (!wait.contains("call") || !wait.value("await", true))
+        return;
+    int64 call = wait.at("call").get<int64>();
+    pg::Values values;
+    pg::Rows rows = find.run(values.int8(call));
+    std::vector<pg::Uuid> children;
+    for (uint64 i = 0; i < std::min(rows.count, cancel_chunk); i++)
+        children.push_back(rows[i].uuid(2));
+    if (rows.count > cancel_chunk) { // the scheduler does the rest
+        pg::Values of_rest;
+        int first = rows[cancel_chunk].int4(1);
+        leave.run(of_rest.int8(call).int4(first));
+        worker::announce_scheduler();
+    }
+    for (const pg::Uuid &child : children)
+        cancel_run(child, "the node that started it waits no more");
+    forget_call(call);
+}
+
+void cancel_children(const Execution &execution, const std::string &reason) {
+    static constexpr Oid types[] = {UUIDOID};
+    static pg::Statement find{"SELECT execution_id FROM chronicle_data.execution WHERE parent_execution_id = $1 "
+                              "AND ended_at IS NULL AND NOT EXISTS (SELECT FROM chronicle_data.awaited_child AS c "
+                              "WHERE c.call = parent_call AND c.item = parent_item AND c.state = 'abandoned') "
+                              "ORDER BY parent_call, parent_item",
+                              types};
+    pg::Values values;
+    pg::Rows rows = find.run(values.uuid(execution.id));
+    std::vector<pg::Uuid> children;
+    for (uint64 i = 0; i < rows.count; i++)
+        children.push_back(rows[i].uuid(1));
+    for (const pg::Uuid &child : children)
+        cancel_run(child, reason);
+}
+
+void report_end(const Execution &execution, bool completed) {
+    static constexpr Oid types[] = {INT8OID, INT4OID, TEXTOID};
+    static pg::Statement mark{"UPDATE chronicle_data.awaited_child SET state = $3 WHERE call = $1 AND item = $2 "
+                              "AND state = 'running'",
+                              types};
+    if (!execution.parent || !execution.parent->item)
+        return;
+    pg::Values values;
+    values.int8(execution.parent->call).int4(*execution.parent->item);
+    mark.run(values.text(completed ? "ended" : "failed"));
+    worker::announce_scheduler();
+}
+
+TimestampTz wake_parents() {
+    static pg::Statement take{
+        "WITH parent AS (SELECT t.execution_id, t.node_index, (t.wait ->> 'call')::bigint AS call, "
+        "coalesce((t.wait ->> 'pending')::boolean, false) AS pending FROM chronicle_data.node_task AS t "
+        "WHERE t.state = 'waiting' AND (t.execution_id, t.node_index) IN (SELECT c.parent_execution_id, c.parent_index "
+        "FROM chronicle_data.awaited_child AS c WHERE c.state IN ('ended', 'failed')) FOR UPDATE SKIP LOCKED), "
+        "ended AS (DELETE FROM chronicle_data.awaited_child AS c USING parent AS p "
+        "WHERE c.call = p.call AND c.state = 'ended'), "
+        "failed AS (UPDATE chronicle_data.awaited_child AS c SET state = 'noted' FROM parent AS p "
+        "WHERE c.call = p.call AND c.state = 'failed' RETURNING c.call) "
+        "UPDATE chronicle_data.node_task AS t SET state = 'ready', due_at = NULL FROM parent AS p "
+        "WHERE t.execution_id = p.execution_id AND t.node_index = p.node_index AND (p.pending "
+        "OR p.call IN (SELECT f.call FROM failed AS f) OR NOT EXISTS (SELECT FROM chronicle_data.awaited_child AS c "
+        "WHERE c.call = p.call AND c.state = 'running')) RETURNING t.owner"};
+    static pg::Statement any{
+        "SELECT FROM chronicle_data.awaited_child WHERE state <> 'running' AND state <> 'noted' LIMIT 1"};
+    static pg::Statement left{"SELECT clock_timestamp() + interval '50 ms' FROM chronicle_data.awaited_child AS c "
+                              "JOIN chronicle_data.node_task AS t ON t.execution_id = c.parent_execution_id AND "
+                              "t.node_index = c.parent_index "
+                              "WHERE c.state IN ('ended', 'failed') AND t.state = 'waiting' "
+                              "UNION ALL SELECT clock_timestamp() + interval '50 ms' FROM chronicle_data.awaited_child "
+                              "WHERE state = 'abandoned' LIMIT 1"};
+    access::EngineScope engine;
+    if (any.run().empty())
+        return 0;
+    pg::Rows rows = take.run();
+    std::vector<std::string> owners;
+    for (uint64 i = 0; i < rows.count; i++)
+        owners.push_back(rows[i].text(1));
+    for (const std::string &owner : owners)
+        announce_ready_of(owner);
+    pg::Rows again = left.run();
+    return again.empty() ? 0 : again[0].time(1);
+}
+
+void cancel_abandoned() {
+    static pg::Statement find{"SELECT call, item, child_id FROM chronicle_data.awaited_child "
+                              "WHERE state = 'abandoned' LIMIT 1000"};
+    static constexpr Oid types[] = {INT8OID, INT4OID};
+    static pg::Statement remove{"DELETE FROM chronicle_data.awaited_child WHERE call = $1 AND item = $2", types};
+    struct Abandoned {
+        int64 call;
+        int item;
+        pg::Uuid child;
+    };
+    std::vector<Abandoned> all;
+    pg::start_transaction();
+    {
+        access::EngineScope engine;
+        pg::Rows rows = find.run();
+        for (uint64 i = 0; i < rows.count; i++)
+            all.push_back({rows[i].int8(1), rows[i].int4(2), rows[i].uuid(3)});
+    }
+    pg::commit_transaction();
+    for (const Abandoned &one : all) { // one run at a time
+        pg::start_transaction();
+        {
+            access::EngineScope engine;
+            if (try_lock_execution(one.child)) { // else the next look
+                cancel_run(one.child, "the node that started it waits no more");
+                pg::Values values;
+                remove.run(values.int8(one.call).int4(one.item));
+            }
+        }
+        pg::commit_transaction();
+    }
+}
+
+} // namespace chronicle::flow
