@@ -71,6 +71,15 @@ SELECT package, folded, dpkg, agrees, reason FROM package_history.comparison ORD
 DELETE FROM package_history.dpkg_package WHERE package = 'libc6:amd64';
 SELECT package, folded, dpkg, agrees, reason FROM package_history.comparison WHERE package = 'libc6:amd64';
 
+-- The same states from the aggregates, now and at any time.
+\set state :source '/../examples/package_history/state.sql'
+\i :state
+SELECT package, status, version, agrees FROM package_history.state_comparison ORDER BY package;
+SELECT count(*) AS differ FROM package_history.package_state AS r JOIN package_history.state_comparison AS a USING (package)
+ WHERE (r.status, r.version, r.changed_at) IS DISTINCT FROM (a.status, a.version, a.since);
+SELECT e.version, e.data ->> 'status' AS told, aggregate_state(e.stream, at_version => e.version)
+  FROM read_stream('package-nano:amd64') AS e WHERE e.type = 'PackageStatusChanged' ORDER BY e.version LIMIT 4;
+
 -- Without any log there is a report, too.
 CREATE DATABASE regress_packages_empty TEMPLATE template0 LOCALE 'C' ENCODING 'UTF8';
 \c regress_packages_empty

@@ -1,0 +1,13 @@
+-- examples/shopping_cart.sql as it stands, in a database of its own.
+SET client_min_messages = warning;
+DROP DATABASE IF EXISTS regress_carts;
+SET client_min_messages = notice;
+CREATE DATABASE regress_carts TEMPLATE template0 LOCALE 'C' ENCODING 'UTF8';
+\c regress_carts
+CREATE EXTENSION chronicle;
+\getenv source PG_ABS_SRCDIR
+\set example :source '/../examples/shopping_cart.sql'
+\i :example
+
+\c contrib_regression
+DROP DATABASE regress_carts;
