@@ -12,7 +12,7 @@ SQL_PARTS := $(sort $(wildcard sql/install/*.sql))
 INSTALL_SQL = sql/chronicle--$(EXTVERSION).sql
 DATA_built = $(INSTALL_SQL)
 DATA = $(wildcard sql/updates/*.sql)
-EXTRA_CLEAN = $(INSTALL_SQL) $(wildcard src/*.d src/*/*.d src/*/*/*.d) $(wildcard src/testing/*.o) chronicle_testing.so
+EXTRA_CLEAN = $(INSTALL_SQL) $(wildcard src/*.d src/*/*.d src/*/*/*.d) $(wildcard src/testing/*.o) chronicle_testing.so src/store/order.broken.o chronicle_broken.so
 
 # Tests: pg_regress reads test/sql, isolationtester test/specs; the server must preload chronicle (tools/check starts one).
 # Tests of the seam need the testing-only module, so they are a schedule of their own (make installcheck-testing).
@@ -66,6 +66,13 @@ TESTING_SOURCES := $(wildcard src/testing/*.cpp)
 TESTING_OBJS = $(TESTING_SOURCES:.cpp=.o) $(patsubst %.cpp,%.o,$(wildcard src/pg/*.cpp)) src/core/uuid.o
 chronicle_testing.so: $(TESTING_OBJS)
 	$(CXX) $(CXXFLAGS) -shared -Wl,-Bsymbolic -o $@ $(TESTING_OBJS) $(LDFLAGS) -lstdc++
+
+# chronicle with a wrong horizon on purpose: a test sees that the torture program finds it. Never installed.
+BROKEN_OBJS = $(filter-out src/store/order.o,$(OBJS)) src/store/order.broken.o
+src/store/order.broken.o: src/store/order.cpp src/store/order.o
+	$(CXX) $(CXXFLAGS) $(CPPFLAGS) $(CFLAGS_SL) -DCHRONICLE_BREAK_HORIZON=$(or $(BREAK_HORIZON),2) -c -o $@ $<
+chronicle_broken.so: $(BROKEN_OBJS)
+	$(CXX) $(CXXFLAGS) -shared -o $@ $(BROKEN_OBJS) $(LDFLAGS) -lstdc++
 
 build:
 	mkdir -p $@

@@ -10,7 +10,7 @@ use ChronicleTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $seconds = $ENV{CHRONICLE_TORTURE_SECONDS} || 15;
+my $seconds = $ENV{CHRONICLE_TORTURE_SECONDS} || 60;
 my @seed = defined $ENV{CHRONICLE_TORTURE_SEED} ? ('--seed', $ENV{CHRONICLE_TORTURE_SEED}) : ();
 die "CHRONICLE_TEST_TOOLS is not set: build the target test_tools of CMakeLists.txt" unless defined $ENV{CHRONICLE_TEST_TOOLS};
 

@@ -12,7 +12,7 @@ tap_run_file() {
     dir=$scratch/tap/$name
     perl=$(dirname "$("$PG_CONFIG" --pgxs)")/../../src/test/perl
     as_postgres mkdir -p "$dir"
-    in_scratch env PATH="$PG_BINDIR:$PATH" PG_CONFIG="$PG_CONFIG" CHRONICLE_TEST_TOOLS="$scratch/src/build/tools" \
+    in_scratch env PATH="$PG_BINDIR:$PATH" PG_CONFIG="$PG_CONFIG" CHRONICLE_TEST_TOOLS="$scratch/src/build/tools" CHRONICLE_BROKEN="$scratch/src/chronicle_broken.so" \
         TESTDIR="$dir" TESTDATADIR="$dir/tmp_check" TESTLOGDIR="$dir/tmp_check/log" \
         PG_REGRESS="$(dirname "$("$PG_CONFIG" --pgxs)")/../../src/test/regress/pg_regress" \
         timeout -k 30 "$tap_timeout" prove --norc -v -I "$perl" -I test/t "$file" >"$dir.log" 2>&1 </dev/null || status=$?

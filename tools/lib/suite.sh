@@ -101,12 +101,17 @@ scratch_make() { in_scratch make --no-print-directory PG_CONFIG="$scratch_pg_con
 # -Werror makes the compiler's warnings errors; this catches those of make and the linker too.
 compile_in_scratch() {
     local log=$scratch/build.log
-    { scratch_make -j"$JOBS" WERROR=1 && compile_testing_module; } >"$log" 2>&1 || { cat "$log" && return 1; }
+    { scratch_make -j"$JOBS" WERROR=1 && compile_testing_module && compile_broken_horizon; } >"$log" 2>&1 || { cat "$log" && return 1; }
     ! grep -F "warning: " "$log"
 }
 
 compile_testing_module() {
     ! has_files "$scratch"/src/src/testing/*.cpp || scratch_make -j"$JOBS" WERROR=1 testing
+}
+
+# For test/t/*broken*: not installed.
+compile_broken_horizon() {
+    ! has_part tap || scratch_make WERROR=1 chronicle_broken.so
 }
 
 install_in_scratch() {

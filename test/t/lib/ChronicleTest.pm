@@ -16,10 +16,11 @@ our @EXPORT = qw(new_node new_database make_workflow start_run run_ends wait_for
 # Seconds until a condition that does not come about is a failure; not how long anything takes.
 our $deadline = 60;
 
-# A started server with chronicle in its database "postgres". conf: more lines of postgresql.conf.
+# A started server with chronicle in its database "postgres". conf: more lines of postgresql.conf; install_path: of
+# another PostgreSQL than the one under test.
 sub new_node {
     my ($name, %option) = @_;
-    my $node = PostgreSQL::Test::Cluster->new($name);
+    my $node = PostgreSQL::Test::Cluster->new($name, defined $option{install_path} ? (install_path => $option{install_path}) : ());
     $node->init;
     $node->append_conf('postgresql.conf', <<"CONF");
 shared_preload_libraries = 'chronicle'
