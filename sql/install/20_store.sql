@@ -114,6 +114,10 @@ CREATE TYPE chronicle.event AS (
 );
 COMMENT ON TYPE chronicle.event IS 'One event, as every read returns it; the same columns as view events.';
 
+-- For view events (src/store/own_events.cpp).
+CREATE FUNCTION chronicle_data.own_unnamed_events() RETURNS SETOF chronicle.event
+    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1 AS 'MODULE_PATHNAME', 'chronicle_own_unnamed_events';
+
 CREATE FUNCTION chronicle.append_event(
     stream text, type text, data jsonb DEFAULT '{}', metadata jsonb DEFAULT '{}',
     expected_version bigint DEFAULT NULL, event_id uuid DEFAULT NULL) RETURNS bigint

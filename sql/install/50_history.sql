@@ -47,7 +47,11 @@ SELECT u.global_position, u.stream, u.version, u.type, u.data, u.metadata, u.eve
 UNION ALL
 SELECT w.global_position, w.stream, w.version, w.type, w.data, w.metadata, w.event_id, w.recorded_at, w.category,
        w.type_version, w.correlation_id, w.causation_id, w.actor
-  FROM chronicle_data.engine_event AS w;
+  FROM chronicle_data.engine_event AS w
+UNION ALL
+SELECT o.global_position, o.stream, o.version, o.type, o.data, o.metadata, o.event_id, o.recorded_at, o.category,
+       o.type_version, o.correlation_id, o.causation_id, o.actor
+  FROM chronicle_data.own_unnamed_events() AS o;
 COMMENT ON VIEW chronicle.events IS
 'Every event: of users'' streams (for readers) and of runs (category workflow, by the rights on the run). No order of its own: ORDER BY global_position. A row passes where a chronicle.event is wanted: apply(state, e) FROM events e.';
 COMMENT ON COLUMN chronicle.events.global_position IS 'number in the whole log; rises, may have holes';

@@ -447,6 +447,7 @@ Allocation allocate(int count) {
 }
 
 bool transaction_has_appended() { return held_count > 0; }
+std::optional<int64> first_held() { return held_count > 0 ? std::optional(held[0].lowest) : std::nullopt; }
 
 // A build with CHRONICLE_BREAK_HORIZON gives wrong marks on purpose, so that the torture program is seen to find them
 // (test/t/023_broken_horizon.pl): 1 ignores who is still writing, 2 who is still running for an older snapshot.

@@ -28,6 +28,8 @@ Allocation allocate(int count);
 
 /// True when this transaction has been given positions (also in a savepoint that is still alive).
 bool transaction_has_appended();
+/// The first of them.
+std::optional<int64> first_held();
 
 /// Every event at or below the mark is visible to `snapshot`, or never will be.
 int64 mark(Snapshot snapshot);
