@@ -3,6 +3,7 @@
 CREATE TABLE chronicle_data.workflow (
     workflow_id text COLLATE "C" NOT NULL CONSTRAINT workflow_pkey PRIMARY KEY,
     version int NOT NULL,                      -- the newest one
+    first_version int NOT NULL DEFAULT 1,      -- those before it are of a dropped workflow of this id
     owner text NOT NULL,                       -- a role name: its nodes run as this role
     enabled boolean NOT NULL DEFAULT true,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp()
@@ -63,7 +64,7 @@ CREATE INDEX execution_timeout ON chronicle_data.execution (timeout_at) WHERE ti
 SELECT pg_catalog.pg_extension_config_dump('chronicle_data.execution', '');
 
 -- The queue: only nodes that wait for an executor or have one. A finished node leaves it for node_result. held: ready,
--- but the run is paused; scheduled: ready at the run's run_at.
+-- but the run is paused, or waits for a slot; scheduled: ready at the run's run_at.
 CREATE SEQUENCE chronicle_data.queue_seq AS bigint CACHE 32;
 CREATE TABLE chronicle_data.node_task (
     execution_id uuid NOT NULL,
@@ -121,6 +122,30 @@ CREATE TABLE chronicle_data.node_rows (
     CONSTRAINT node_rows_pkey PRIMARY KEY (execution_id, node_index, chunk)
 );
 SELECT pg_catalog.pg_extension_config_dump('chronicle_data.node_rows', '');
+
+-- Concurrency limits (src/flow/limits.cpp): runs that have a slot of their group, or wait for one …
+CREATE TABLE chronicle_data.concurrency_slot (
+    execution_id uuid NOT NULL CONSTRAINT concurrency_slot_pkey PRIMARY KEY,
+    group_key text COLLATE "C" NOT NULL,       -- the workflow, and the key's value
+    slots int NOT NULL,                        -- how many the run's version allows its group
+    priority int NOT NULL,
+    queue_number bigint NOT NULL DEFAULT nextval('chronicle_data.queue_seq'),
+    held boolean NOT NULL DEFAULT false        -- it has one
+) WITH (fillfactor = 60, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0.0,
+        autovacuum_vacuum_insert_scale_factor = 0.0, autovacuum_vacuum_cost_delay = 0);
+CREATE INDEX concurrency_slot_waiting ON chronicle_data.concurrency_slot (group_key, priority DESC, queue_number)
+    WHERE NOT held;
+CREATE INDEX concurrency_slot_held ON chronicle_data.concurrency_slot (group_key) WHERE held;
+SELECT pg_catalog.pg_extension_config_dump('chronicle_data.concurrency_slot', '');
+
+-- … and groups that the scheduler is to look at.
+CREATE TABLE chronicle_data.concurrency_bell (
+    bell_number bigint NOT NULL DEFAULT nextval('chronicle_data.queue_seq')
+        CONSTRAINT concurrency_bell_pkey PRIMARY KEY,
+    group_key text COLLATE "C" NOT NULL
+) WITH (autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0.0,
+        autovacuum_vacuum_insert_scale_factor = 0.0, autovacuum_vacuum_cost_delay = 0);
+SELECT pg_catalog.pg_extension_config_dump('chronicle_data.concurrency_bell', '');
 
 -- What console.log prints.
 CREATE TABLE chronicle_data.execution_log (

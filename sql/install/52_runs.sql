@@ -17,7 +17,7 @@ SELECT d.definition_id, COALESCE(g.edge ->> 'source', g.edge ->> 'from') AS sour
 CREATE VIEW chronicle.workflow_versions WITH (security_barrier) AS
 SELECT d.workflow_id, d.version, d.definition ->> 'version' AS version_label, d.created_by, d.created_at, d.definition
   FROM chronicle_data.workflow_version AS d
-  JOIN chronicle_data.workflow AS w ON w.workflow_id = d.workflow_id
+  JOIN chronicle_data.workflow AS w ON w.workflow_id = d.workflow_id AND d.version >= w.first_version
  WHERE chronicle_data.sees_execution(w.owner, NULL);
 COMMENT ON VIEW chronicle.workflow_versions IS 'Every version of every workflow; view workflows has the newest ones.';
 COMMENT ON COLUMN chronicle.workflow_versions.version_label IS 'key "version" of the definition';

@@ -56,13 +56,16 @@ void collect_references(const core::json &value, const std::string &at, std::vec
     }
 }
 
-// Conditions of edges and references in nodes, in a document that may have any other fault.
+// Conditions of edges, references in nodes and the key of limits, in a document that may have any other fault.
 std::vector<Path> jsonpaths_in(const core::json &document) {
     std::vector<Path> paths;
     if (!document.is_object())
         return paths;
     if (auto nodes = document.find("nodes"); nodes != document.end())
         collect_references(*nodes, "$.nodes", paths);
+    if (auto limit = document.find("concurrency"); limit != document.end() && limit->is_object())
+        if (auto key = limit->find("key"); key != limit->end() && key->is_string())
+            paths.push_back({"$.concurrency.key", key->get<std::string>()});
     auto edges = document.find("edges");
     for (size_t i = 0; edges != document.end() && edges->is_array() && i < edges->size(); i++)
         if ((*edges)[i].is_object() && (*edges)[i].contains("condition") && (*edges)[i]["condition"].is_string())
@@ -147,8 +150,6 @@ void refuse_what_is_not_built(const core::Node &node) {
 
 // What the contract has and this version does not run is refused, not ignored.
 void refuse_what_is_not_built(const core::Definition &graph) {
-    if (!graph.concurrency.is_null())
-        not_built("\"concurrency\"");
     for (const core::Node &node : graph.nodes) {
         refuse_what_is_not_built(node);
         if (node.compensate)
@@ -172,10 +173,12 @@ Current find_current(const std::string &id) {
         "SELECT w.version, w.owner, v.content FROM chronicle_data.workflow w "
         "JOIN chronicle_data.workflow_version v USING (workflow_id, version) WHERE w.workflow_id = $1",
         types};
+    static pg::Statement last{
+        "SELECT coalesce(max(version), 0) FROM chronicle_data.workflow_version WHERE workflow_id = $1", types};
     pg::Values values;
     pg::Rows rows = find.run(values.text(id));
-    if (rows.empty())
-        return {};
+    if (rows.empty()) // a dropped one counts on
+        return {.version = last.run(values)[0].int4(1)};
     return {true, rows[0].int4(1), rows[0].text(2), rows[0].jsonb(3)};
 }
 
@@ -187,7 +190,8 @@ void insert_version(const std::string &id, int version, const std::string &docum
         "search_path, created_by) VALUES (nextval('chronicle_data.definition_id_seq'), $1, $2, $3, $4, $5, $6)",
         version_types};
     static constexpr Oid workflow_types[] = {TEXTOID, INT4OID, TEXTOID};
-    static pg::Statement upsert{"INSERT INTO chronicle_data.workflow (workflow_id, version, owner) VALUES ($1, $2, $3) "
+    static pg::Statement upsert{"INSERT INTO chronicle_data.workflow (workflow_id, version, first_version, owner) "
+                                "VALUES ($1, $2, $2, $3) "
                                 "ON CONFLICT (workflow_id) DO UPDATE SET version = excluded.version",
                                 workflow_types};
     pg::Values of_version;

@@ -2,6 +2,7 @@
 #include "flow/execution.hpp"
 
 #include "flow/child.hpp"
+#include "flow/limits.hpp"
 #include "sqlstates.hpp"
 #include "worker/registry.hpp"
 
@@ -62,6 +63,7 @@ void end_execution(const Execution &execution, const std::string &status, Timest
     values.maybe_text(ending ? ending->error() : std::nullopt);
     update.run(values);
     report_end(execution, status == "completed");
+    release_slot(execution);
     worker::announce_finished();
 }
 
@@ -280,7 +282,8 @@ void enqueue(const Execution &execution, const core::Definition &graph, const st
                                 types};
     if (nodes.empty())
         return;
-    const char *state = execution.status == "paused" ? "held" : not_before ? "scheduled" : "ready";
+    bool held = execution.status == "paused" || execution.waits_for_slot;
+    const char *state = held ? "held" : not_before ? "scheduled" : "ready";
     for (int index : nodes) {
         const core::Node &node = graph.nodes[static_cast<size_t>(index)];
         bool by_itself = node.own_transaction || std::find(alone.begin(), alone.end(), index) != alone.end();

@@ -48,6 +48,7 @@ struct Execution {
     std::optional<Ending> ending = {}; // compensations run
     std::optional<ParentCall> parent = {};
     int depth = 0; // runs above this one
+    bool waits_for_slot = false; // what it queues is held (set by who queues it)
 };
 
 /// The run, by the newest committed state; nothing when there is none. In an EngineScope.

@@ -1,6 +1,7 @@
 // The queue: chronicle_data.node_task. Lock order everywhere: the run's lock, then its rows.
 #include "flow/json.hpp"
 #include "flow/compensation.hpp"
+#include "flow/limits.hpp"
 #include "flow/waiting.hpp"
 #include "flow/queue.hpp"
 
@@ -70,7 +71,8 @@ void mark_execution_running(const Execution &execution, TimestampTz now) {
         worker::announce_scheduler(); // it sets its clock
 }
 
-// The claimed node of a run that is paused: held until it is resumed. (Its retry or its run_at came due.)
+// The claimed node of a run that is paused, or has no slot: held until it may go on. (Its retry or its run_at came
+// due.)
 void hold(const Claim &claim) {
     static constexpr Oid types[] = {UUIDOID, INT4OID};
     static pg::Statement update{
@@ -82,12 +84,14 @@ void hold(const Claim &claim) {
     update.run(values.uuid(claim.execution).int4(claim.node_index));
 }
 
-// The events of a claim: the run's start with its first node, and the attempt's. False: the run is paused.
+// The events of a claim: the run's start with its first node, and the attempt's. False: the run is paused, or waits for
+// a slot.
 bool record_claim(const Claim &claim, TimestampTz now) {
     std::optional<Execution> execution = find_execution(claim.execution);
     if (!execution)
         pg::raise(ERRCODE_UNDEFINED_OBJECT, {.message = "a queued node's execution is missing"});
-    if (execution->status == "paused")
+    const core::Definition &graph = stored_definition(execution->definition_id)->graph;
+    if (execution->status == "paused" || !has_slot(*execution, graph))
         return false;
     if (claim.begun)
         return true; // a look at what waits: no new attempt
@@ -99,7 +103,6 @@ bool record_claim(const Claim &claim, TimestampTz now) {
         started.data["version"] = execution->version;
         events.push_back(std::move(started));
     }
-    const core::Definition &graph = stored_definition(execution->definition_id)->graph;
     const core::Node &node = graph.nodes[static_cast<size_t>(claim.node_index)];
     const core::Node &runs = claim.compensating ? *node.compensate : node;
     const char *type = claim.compensating ? "CompensationStarted" : "NodeExecutionStarted";

@@ -5,6 +5,7 @@
 #include "flow/queue.hpp"
 #include "flow/run.hpp"
 #include "flow/run_timeout.hpp"
+#include "flow/slots.hpp"
 
 namespace chronicle::flow {
 
@@ -12,12 +13,17 @@ namespace {
 
 TimestampTz look(std::vector<worker::Demand> &demands) {
     TimestampTz due = 0;
-    for (TimestampTz next : {wake_parents(), promote_due(), next_timeout()})
+    for (TimestampTz next : {wake_parents(), promote_due(), next_timeout(), next_hand_out()})
         if (next != 0 && (due == 0 || next < due))
             due = next;
     for (worker::Demand &d : demand())
         demands.push_back(std::move(d));
     return due;
+}
+
+void attend() {
+    end_timed_out();
+    hand_out_slots();
 }
 
 bool step(const worker::Claimant &claimant) {

@@ -5,6 +5,7 @@
 // In REPEATABLE READ and above, a run that is too new for the snapshot is 40001.
 #include "flow/start.hpp"
 #include "flow/json.hpp"
+#include "flow/limits.hpp"
 
 #include "sqlstates.hpp"
 #include "worker/registry.hpp"
@@ -83,7 +84,7 @@ bool insert_execution(const Execution &execution, const StartRequest &request, T
 }
 
 // False: another run has the key.
-bool queue(const Execution &execution, const core::Definition &graph, const StartRequest &request) {
+bool queue(Execution &execution, const core::Definition &graph, const StartRequest &request) {
     TimestampTz now = GetCurrentTimestamp();
     bool later = request.run_at && *request.run_at > now;
     core::RunState state = core::initial_state(graph);
@@ -100,6 +101,7 @@ bool queue(const Execution &execution, const core::Definition &graph, const Star
         lock_execution(execution.id);
     if (!insert_execution(execution, request, now))
         return false;
+    execution.waits_for_slot = !later && !has_slot(execution, graph);
     enqueue(execution, graph, decision.ready, {}, later ? request.run_at : std::nullopt);
     write_events(execution.id, execution.owner, {queued});
     return true;
@@ -111,7 +113,8 @@ std::optional<Startable> find_startable(const std::string &workflow, std::option
     static constexpr Oid types[] = {TEXTOID, INT4OID};
     static pg::Statement find{"SELECT v.definition_id, v.version, w.owner, w.enabled FROM chronicle_data.workflow w "
                               "JOIN chronicle_data.workflow_version v USING (workflow_id) WHERE w.workflow_id = $1 AND "
-                              "v.version = coalesce($2, w.version)",
+                              "v.version = coalesce($2, w.version) "
+                              "AND v.version >= w.first_version",
                               types};
     access::EngineScope engine;
     pg::Values values;

@@ -83,8 +83,7 @@ SELECT count(*) FROM workflows WHERE workflow_id IN ('definition_bad', 'definiti
 
 -- 3. What this version does not run is refused by name, not ignored.
 SELECT what, o.code, o.message
-  FROM (VALUES (2, 'concurrency', '{"concurrency": {"limit": 1}}', '{}'),
-               (6, 'materialize', '{}', '{"config": {"sql": "SELECT 1", "materialize": true}}'),
+  FROM (VALUES (6, 'materialize', '{}', '{"config": {"sql": "SELECT 1", "materialize": true}}'),
                (7, 'secret', '{}', '{"config": {"sql": "SELECT :a", "parameters": {"a": {"$secret": "x"}}}}'),
                (8, 'nothing special', '{"timeout": 0, "metadata": {"schedule": {"enabled": false}}}', '{"join": "all", "on_failure": "fail"}'))
            AS t (number, what, document, node),
