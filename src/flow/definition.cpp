@@ -164,7 +164,7 @@ std::string current_user() {
 struct Current {
     bool exists = false;
     int version = 0;
-    std::string owner, content;
+    std::string owner = {}, content = {};
 };
 
 Current find_current(const std::string &id) {

@@ -20,7 +20,8 @@ std::optional<std::string> find_owner(const std::string &workflow) {
     return rows.empty() ? std::nullopt : std::optional(rows[0].text(1));
 }
 
-// The workflow is there, and the current user's to manage. Two who manage one follow each other. False: it is not there.
+// The workflow is there, and the current user's to manage. Two who manage one follow each other. False: it is not
+// there.
 bool lock_own(const std::string &workflow, const char *doing) {
     pg::lock(pg::LockKind::workflow, pg::lock_key(workflow));
     std::optional<std::string> owner = find_owner(workflow);
