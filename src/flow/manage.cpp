@@ -4,6 +4,7 @@
 // started and not committed finds its definition. The id can be used again; versions are counted on.
 #include "flow/definition.hpp"
 
+#include "flow/trigger.hpp"
 #include "pg/lock.hpp"
 #include "worker/registry.hpp"
 
@@ -70,6 +71,7 @@ void remove(const std::string &workflow) {
     pg::Values values;
     values.text(workflow);
     remove_schedules.run(values);
+    drop_triggers_of(workflow);
     remove_workflow.run(values);
 }
 

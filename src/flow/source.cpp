@@ -21,11 +21,6 @@ TimestampTz look(std::vector<worker::Demand> &demands) {
     return due;
 }
 
-void attend() {
-    end_timed_out();
-    hand_out_slots();
-}
-
 bool step(const worker::Claimant &claimant) {
     std::optional<Claim> claim = claim_next(claimant);
     if (claim)
@@ -36,6 +31,7 @@ bool step(const worker::Claimant &claimant) {
 void attend() {
     end_timed_out();
     cancel_abandoned();
+    hand_out_slots();
 }
 
 } // namespace

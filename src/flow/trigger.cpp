@@ -234,6 +234,14 @@ CHRONICLE_FUNCTION(chronicle_create_trigger) {
     PG_RETURN_INT64(id);
 }
 
+void drop_triggers_of(const std::string &workflow_id) {
+    static constexpr Oid types[] = {TEXTOID};
+    static pg::Statement remove{"DELETE FROM chronicle_data.workflow_trigger WHERE workflow_id = $1", types};
+    pg::Values values;
+    if (remove.run(values.text(workflow_id)).count > 0)
+        trigger_table.changed();
+}
+
 CHRONICLE_FUNCTION(chronicle_drop_trigger) {
     static constexpr Oid types[] = {INT8OID};
     static pg::Statement find{"SELECT w.owner FROM chronicle_data.workflow_trigger t JOIN chronicle_data.workflow w "

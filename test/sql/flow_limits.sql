@@ -94,6 +94,15 @@ SELECT cancel_execution(:'first'), pg_advisory_unlock(5000);
 SELECT wait_for_execution(:'second');
 :left
 
--- 5. Faults.
+-- 5. Children: those of their parent's workflow and key need no slot, or the parent would wait for ever; others have their own limit.
+SELECT create_workflow('{"id": "limit_tree", "concurrency": {"limit": 1, "key": "$.input.key"}, "nodes": [{"id": "map", "nodeType": "map.each", "config": {"items": {"$": "$.input.items"}, "workflow": "limit_tree"}}]}');
+SELECT execute_workflow('limit_tree', '{"key": "k", "items": [{"key": "k", "items": [{"key": "k", "items": []}, {"key": "other", "items": []}]}, {"key": "other", "items": []}, {"key": "other", "items": []}, {"key": "k", "items": []}]}') AS run \gset
+SELECT wait_for_execution(:'run');
+SELECT input ->> 'key' AS key, status, count(*) FROM executions WHERE workflow_id = 'limit_tree' GROUP BY 1, 2 ORDER BY 1;
+SELECT count(*) AS overlaps FROM executions AS a JOIN executions AS b ON a.execution_id < b.execution_id AND a.workflow_id = 'limit_tree' AND b.workflow_id = 'limit_tree'
+   AND a.input ->> 'key' = 'other' AND b.input ->> 'key' = 'other' AND tstzrange(a.started_at, a.ended_at) && tstzrange(b.started_at, b.ended_at);
+:left
+
+-- 6. Faults.
 SELECT path, problem FROM validate_workflow('{"id": "limit_faults", "concurrency": {"limit": 0, "key": "$..["}, "nodes": [{"id": "a", "nodeType": "sql.query", "config": {"sql": "SELECT 1"}}]}') ORDER BY 1;
 SELECT path, problem FROM validate_workflow('{"id": "limit_faults", "concurrency": 3, "nodes": [{"id": "a", "nodeType": "sql.query", "config": {"sql": "SELECT 1"}}]}') ORDER BY 1;

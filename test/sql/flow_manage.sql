@@ -25,12 +25,14 @@ SELECT wait_for_execution(:'run');
 SELECT enable_workflow('manage');
 SELECT execute_workflow('manage') AS run \gset
 SELECT wait_for_execution(:'run');
-SELECT schedule_workflow('manage', every => '1 day') IS NOT NULL AS scheduled;
+SELECT schedule_workflow('manage', every => '1 day') IS NOT NULL AS scheduled, create_trigger('manage', '{manage}') IS NOT NULL AS triggered;
 
 -- 3. Dropped: its runs are still shown; the id can be used again, and versions are counted on, and the old ones are not its own.
 SELECT drop_workflow('manage');
 SELECT count(*) FROM workflows WHERE workflow_id = 'manage';
 SELECT count(*) FROM schedules WHERE workflow_id = 'manage';
+SELECT count(*) FROM triggers WHERE workflow_id = 'manage';
+SELECT append_event('manage-1', 'Happened');
 SELECT workflow_id, status FROM executions WHERE workflow_id = 'manage';
 SELECT node_id, status FROM node_executions WHERE workflow_id = 'manage';
 SELECT * FROM manage_raised('SELECT execute_workflow(''manage'')');

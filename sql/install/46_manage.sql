@@ -14,6 +14,6 @@ Errors: 42704 no such workflow; 42501 neither its owner nor an admin; 22004 NULL
 CREATE FUNCTION chronicle.drop_workflow(workflow_id text, if_exists boolean DEFAULT false) RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chronicle_drop_workflow';
 COMMENT ON FUNCTION chronicle.drop_workflow(text, boolean) IS
-'Removes a workflow and its schedules. Its finished runs stay until retention takes them; a workflow of the same id counts its versions on.
+'Removes a workflow with its schedules and triggers. Its finished runs stay until retention takes them; a workflow of the same id counts its versions on.
 if_exists: do nothing when there is none.
 Errors: 42704 no such workflow; 55006 it has runs that are not over; 42501 neither its owner nor an admin; 22004 NULL workflow_id.';
