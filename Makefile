@@ -26,7 +26,7 @@ REGRESS_PREP = build # pg_regress makes only the last folder of a path
 PG_CXXFLAGS = -std=c++20 -O2 -Wall -Wextra -Wno-register -fvisibility=hidden -fvisibility-inlines-hidden \
 	-fno-math-errno -MMD -MP -isystem $(shell $(PG_CONFIG) --includedir-server) -Isrc \
 	-DCHRONICLE_VERSION='"$(EXTVERSION)"' $(if $(WERROR),-Werror)
-SHLIB_LINK = -lstdc++
+SHLIB_LINK = -lpcre2-8 -lstdc++
 PG_CONFIG ?= pg_config
 
 # The JIT could inline only what is in bitcode; an entry point that catches C++ exceptions is never inlined, so build none.

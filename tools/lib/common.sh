@@ -141,7 +141,7 @@ pg_major() {
 
 # Packages to build and run the extension; sets PG_CONFIG and PG_BINDIR.
 need_postgresql() {
-    local major build=(make g++ nlohmann-json3-dev)
+    local major build=(make g++ libpcre2-dev nlohmann-json3-dev)
     if [ -n "${PG_CONFIG:-}" ]; then # a server of the caller's own
         need_packages "${build[@]}" || return
     else
