@@ -3,11 +3,19 @@
 //
 // Everything is read with one snapshot, so the state is that of one moment: a snapshot row is visible exactly when its
 // events are (it is written in their transaction, or later), and what a deletion hid is hidden in both. Reads lock
-// nothing. Versions at or below `hidden` do not count: after delete_stream the state begins anew.
+// nothing.
+//
+// Versions at or below `hidden` do not count: after delete_stream the state begins anew. What retention cut off does
+// count: as long as its rows are there they are folded, and before they are removed a base snapshot at the cut is kept
+// (snapshot.cpp). States of versions below the cut are refused, whether the rows are still there or not.
+#include "core/json.hpp"
+
 #include "state/fold.hpp"
 
 #include "state/snapshot.hpp"
 #include "store/catalog.hpp"
+#include "store/retention.hpp"
+#include "store/time.hpp"
 
 extern "C" {
 #include "access/stratnum.h"
@@ -18,42 +26,11 @@ namespace chronicle::state {
 
 namespace {
 
-constexpr int version_column = 3, recorded_at_column = 4;
-
-struct EventAt {
-    int64 version;
-    TimestampTz time;
-};
-
-// The first event with a version of at least `least`, or the last of all.
-std::optional<EventAt> find_event(int64 stream_id, int64 least, bool last, Snapshot snapshot) {
-    const store::Catalog &c = store::catalog();
-    pg::IndexReader reader(c.event, c.event_stream_version_key, snapshot);
-    reader.key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(stream_id));
-    reader.key(2, BTGreaterEqualStrategyNumber, F_INT8GE, Int64GetDatum(least));
-    if (!reader.next(last))
-        return std::nullopt;
-    bool is_null;
-    return EventAt{DatumGetInt64(reader.column(version_column, &is_null)),
-                   DatumGetTimestampTz(reader.column(recorded_at_column, &is_null))};
-}
-
-// By halves: in a stream times rise with versions, unless the server's clock was set back. Versions may be missing
-// (removed by retention), so each probe takes the next one that is there.
-int64 version_at(int64 stream_id, int64 above, TimestampTz time, Snapshot snapshot) {
-    std::optional<EventAt> last = find_event(stream_id, above + 1, true, snapshot);
-    if (!last || last->time <= time)
-        return last ? last->version : above;
-    int64 low = above, high = last->version; // low is early enough (or nothing), high is too late
-    while (high - low > 1) {
-        int64 middle = low + (high - low) / 2;
-        std::optional<EventAt> probe = find_event(stream_id, middle, false, snapshot);
-        if (!probe || probe->time > time)
-            high = middle;
-        else
-            low = probe->version;
-    }
-    return low;
+[[noreturn]] void raise_cut_off(const std::string &stream, int64 asked, int64 cut) {
+    pg::raise(ERRCODE_INVALID_PARAMETER_VALUE,
+              {.message = "version " + std::to_string(asked) + " of stream \"" + stream + "\" was cut off by retention",
+               .detail = core::json{{"stream", stream}, {"version", asked}, {"first", cut}}.dump(),
+               .hint = "States are known from version " + std::to_string(cut) + " on."});
 }
 
 } // namespace
@@ -61,25 +38,34 @@ int64 version_at(int64 stream_id, int64 above, TimestampTz time, Snapshot snapsh
 Fold::Fold(const Recipe &recipe, const std::string &stream, Snapshot snapshot)
     : recipe_(recipe), stream_(stream), snapshot_(snapshot), found_(store::find_visible_stream(stream, snapshot)),
       memory_("chronicle fold"), as_owner_(recipe.role, recipe.search_path),
-      applier_(make_applier(recipe.apply, recipe.role)) {}
+      applier_(make_applier(recipe.apply, recipe.role)) {
+    if (!found_)
+        return;
+    int64 hidden = store::hidden_versions(*found_, store::category_of(stream), snapshot);
+    cut_ = hidden > found_->hidden ? std::min(hidden, store::last_version(found_->id)) : 0;
+}
 
 int64 Fold::end(const Limit &limit) const {
     int64 version = limit.version.value_or(PG_INT64_MAX);
-    if (!found_ || !limit.time)
-        return version;
-    return std::min(version, version_at(found_->id, found_->hidden, *limit.time, snapshot_));
+    if (found_ && limit.time && *limit.time < DT_NOEND)
+        version =
+            std::min(version, store::last_version_before(found_->id, found_->hidden, store::last_version(found_->id),
+                                                         *limit.time + 1, snapshot_));
+    if (version < cut_)
+        raise_cut_off(stream_, version, cut_);
+    return version;
 }
 
 void Fold::start(int64 up_to) {
     int64 begin = found_ ? found_->hidden : 0;
     progress_ = {};
     progress_.function = applier_->function();
+    std::optional<int64> wanted; // of another function than the aggregate's only a base serves
+    if (recipe_.snapshots_of)
+        wanted = progress_.fingerprint = fingerprint(*recipe_.snapshots_of, progress_.function);
     std::optional<StoredSnapshot> stored;
-    if (recipe_.snapshots_of) {
-        progress_.fingerprint = fingerprint(*recipe_.snapshots_of, progress_.function);
-        if (found_ && up_to > begin)
-            stored = find_snapshot(found_->id, progress_.fingerprint, begin, up_to, snapshot_);
-    }
+    if (found_ && up_to > begin)
+        stored = find_snapshot(found_->id, wanted, begin, up_to, snapshot_);
     progress_.version = stored ? stored->version : begin;
     if (stored)
         progress_.snapshot_version = stored->version;

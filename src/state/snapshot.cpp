@@ -182,7 +182,7 @@ void snapshot_after_append(const store::StoredBatch &batch) {
 
 } // namespace
 
-std::optional<StoredSnapshot> find_snapshot(int64 stream, int64 fingerprint, int64 above, int64 up_to,
+std::optional<StoredSnapshot> find_snapshot(int64 stream, std::optional<int64> fingerprint, int64 above, int64 up_to,
                                             Snapshot snapshot) {
     const store::Catalog &c = store::catalog();
     pg::IndexReader reader(c.snapshot, c.snapshot_pkey, snapshot);

@@ -16,7 +16,7 @@ struct StoredSnapshot {
 
 /// The newest usable one of a stream with above < version <= up_to, as the snapshot sees the table. Usable: it has this
 /// fingerprint, or it stands for what a retention cut removed.
-std::optional<StoredSnapshot> find_snapshot(int64 stream_id, int64 fingerprint, int64 above, int64 up_to,
+std::optional<StoredSnapshot> find_snapshot(int64 stream_id, std::optional<int64> fingerprint, int64 above, int64 up_to,
                                             Snapshot snapshot);
 
 /// Folds a stream to its newest committed state and keeps that. The caller holds the stream's lock. Errors of the apply

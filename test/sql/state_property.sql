@@ -1,0 +1,101 @@
+-- A snapshot never changes an answer: 10,000 random histories of appends, snapshots, deletions, truncations, undone work and replaced
+-- functions, against a model that knows every state.
+\c -
+SET search_path = public, chronicle;
+CREATE FUNCTION apply_model(state jsonb, e chronicle.event) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN jsonb_build_object('sum', (state -> 'sum')::int * 31 % 100003 + (e.data -> 'n')::int, 'count', (state -> 'count')::int + 1, 'last', e.version);
+END $$;
+SELECT create_aggregate('model', 'apply_model', '{"sum": 0, "count": 0, "last": 0}', snapshot_every => 10);
+CREATE TABLE wrong (seed int, stream text, at bigint, got text, wanted text);
+
+-- One history. The model: the state at each version since the last deletion, and where retention cut.
+CREATE FUNCTION history(seed int) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    name text = 'model-' || seed;
+    states jsonb[] = '{}';     -- at version - deleted
+    deleted bigint = 0;        -- the last version at the last deletion
+    last bigint = 0;
+    kept jsonb;
+    keep_count bigint;
+    keep_from bigint;
+    state jsonb;
+    n int;
+    at bigint;
+    cut bigint;
+    numbers int[];
+BEGIN
+    FOR step IN 1 .. 3 + (random() * 7)::int LOOP
+        CASE (random() * 20)::int
+        WHEN 0 THEN
+            IF random() < 0.5 THEN
+                deleted = delete_stream(name);
+                states = '{}';
+            END IF;
+        WHEN 1, 2 THEN PERFORM take_snapshot(name);
+        WHEN 3 THEN PERFORM drop_snapshots(name);
+        WHEN 4 THEN
+            keep_count = CASE WHEN random() < 0.7 THEN 1 + (random() * 30)::int END;
+            keep_from = CASE WHEN random() < 0.3 THEN 1 + (random() * last)::int END;
+            PERFORM set_stream_retention(name, max_count => keep_count, truncate_before => keep_from);
+        WHEN 5 THEN -- undone, with the snapshot that it took
+            BEGIN
+                PERFORM append_event_arrays(name, array_fill('T'::text, ARRAY[12]), array_fill('{"n": 5}'::jsonb, ARRAY[12]));
+                RAISE EXCEPTION 'undone';
+            EXCEPTION WHEN raise_exception THEN NULL;
+            END;
+        ELSE
+            numbers = ARRAY(SELECT (random() * 1000)::int FROM generate_series(1, 1 + (random() * random() * 30)::int));
+            last = append_event_arrays(name, array_fill('T'::text, ARRAY[cardinality(numbers)]),
+                                       ARRAY(SELECT jsonb_build_object('n', i) FROM unnest(numbers) WITH ORDINALITY AS t (i, o) ORDER BY o));
+            state = COALESCE(states[cardinality(states)], '{"sum": 0, "count": 0, "last": 0}');
+            FOREACH n IN ARRAY numbers LOOP
+                at = deleted + cardinality(states) + 1;
+                state = jsonb_build_object('sum', (state -> 'sum')::int * 31 % 100003 + n, 'count', (state -> 'count')::int + 1, 'last', at);
+                states = states || state;
+            END LOOP;
+        END CASE;
+        -- Now, with its version; at a random version; at one that may have been cut off.
+        cut = GREATEST(last - keep_count, keep_from - 1, deleted);
+        state = COALESCE(states[cardinality(states)], '{"sum": 0, "count": 0, "last": 0}');
+        SELECT l.state INTO kept FROM load_aggregate(name) AS l WHERE l.version = deleted + cardinality(states);
+        IF kept IS DISTINCT FROM state THEN
+            INSERT INTO wrong VALUES (seed, name, NULL, kept, state);
+        END IF;
+        at = (random() * (last + 1))::int;
+        state = CASE WHEN at <= deleted OR states = '{}' THEN '{"sum": 0, "count": 0, "last": 0}' ELSE states[LEAST(at - deleted, cardinality(states))] END;
+        BEGIN
+            kept = aggregate_state(name, at);
+            IF at < cut AND cut > deleted OR kept IS DISTINCT FROM state THEN
+                INSERT INTO wrong VALUES (seed, name, at, kept, CASE WHEN at < cut AND cut > deleted THEN '22023' ELSE state::text END);
+            END IF;
+        EXCEPTION WHEN invalid_parameter_value THEN
+            IF at >= cut OR cut = deleted THEN
+                INSERT INTO wrong VALUES (seed, name, at, sqlerrm, state);
+            END IF;
+        END;
+    END LOOP;
+END $$;
+CREATE PROCEDURE histories(first int, last int) LANGUAGE plpgsql AS $$
+BEGIN
+    FOR seed IN first .. last LOOP
+        PERFORM setseed(seed / 10000.0);
+        PERFORM history(seed);
+        IF seed % 100 = 0 THEN
+            COMMIT;
+        END IF;
+    END LOOP;
+END $$;
+SET synchronous_commit = off;
+CALL histories(1, 5000);
+SELECT count(*) > 1000 AS many_snapshots FROM snapshots WHERE stream LIKE 'model-%';
+-- With another function that makes the same states no old snapshot counts, and nothing else changes.
+CREATE OR REPLACE FUNCTION apply_model(state jsonb, e chronicle.event) RETURNS jsonb LANGUAGE sql
+    RETURN jsonb_build_object('sum', (state -> 'sum')::int * 31 % 100003 + (e.data -> 'n')::int, 'count', (state -> 'count')::int + 1, 'last', e.version);
+CALL histories(5001, 10000);
+SELECT * FROM wrong LIMIT 10;
+SELECT count(*) > 9000 AS many_histories FROM chronicle.streams WHERE category = 'model';
+SELECT drop_aggregate('model');
+DROP PROCEDURE histories;
+DROP FUNCTION history, apply_model;
+DROP TABLE wrong;
