@@ -155,21 +155,31 @@ void TableWriter::flush() {
     });
 }
 
-IndexReader::IndexReader(Oid table, Oid index, Snapshot snapshot)
-    : table_(table, AccessShareLock), snapshot_(snapshot), memory_(CurrentMemoryContext),
-      exceptions_(std::uncaught_exceptions()) {
-    call([&]() noexcept {
-        index_ = index_open(index, AccessShareLock);
-        slot_ = table_slot_create(table_.get(), nullptr);
-    });
+RowReader::RowReader(Oid table)
+    : table_(table, AccessShareLock), slot_(call([&]() noexcept { return table_slot_create(table_.get(), nullptr); })),
+      exceptions_(std::uncaught_exceptions()) {}
+
+RowReader::~RowReader() {
+    if (!unwinding(exceptions_))
+        ExecDropSingleTupleTableSlot(slot_);
 }
+
+Datum RowReader::column(int attribute, bool *is_null) const {
+    if (attribute < 1)
+        return call([&]() noexcept { return slot_getsysattr(slot_, attribute, is_null); });
+    *is_null = slot_->tts_isnull[attribute - 1];
+    return slot_->tts_values[attribute - 1];
+}
+
+IndexReader::IndexReader(Oid table, Oid index, Snapshot snapshot)
+    : RowReader(table), index_(call([&]() noexcept { return index_open(index, AccessShareLock); })),
+      snapshot_(snapshot), memory_(CurrentMemoryContext) {}
 
 IndexReader::~IndexReader() {
     if (unwinding(exceptions_))
         return;
     if (scan_)
         index_endscan(scan_);
-    ExecDropSingleTupleTableSlot(slot_);
     index_close(index_, NoLock);
 }
 
@@ -181,14 +191,19 @@ void IndexReader::key(int column, int strategy, Oid procedure, Datum value, Oid 
     key_count_++;
 }
 
+void IndexReader::restart() {
+    key_count_ = 0;
+    started_ = false;
+}
+
 // The scan keeps what it allocates between calls, so it always runs in the context that the reader was made in.
 TupleTableSlot *IndexReader::next(bool backwards) {
     bool found = call([&]() noexcept {
         MemoryContext caller = MemoryContextSwitchTo(memory_);
-        if (!scan_) {
+        if (!scan_)
             scan_ = compat::begin_index_scan(table_.get(), index_, snapshot_, key_count_);
+        if (!std::exchange(started_, true))
             index_rescan(scan_, keys_, key_count_, nullptr, 0);
-        }
         bool more = index_getnext_slot(scan_, backwards ? BackwardScanDirection : ForwardScanDirection, slot_);
         if (more)
             slot_getallattrs(slot_); // column() then needs no guard
@@ -196,22 +211,6 @@ TupleTableSlot *IndexReader::next(bool backwards) {
         return more;
     });
     return found ? slot_ : nullptr;
-}
-
-Datum IndexReader::column(int attribute, bool *is_null) const {
-    if (attribute < 1)
-        return call([&]() noexcept { return slot_getsysattr(slot_, attribute, is_null); });
-    *is_null = slot_->tts_isnull[attribute - 1];
-    return slot_->tts_values[attribute - 1];
-}
-
-PlaceReader::PlaceReader(Oid table)
-    : table_(table, AccessShareLock), slot_(call([&]() noexcept { return table_slot_create(table_.get(), nullptr); })),
-      exceptions_(std::uncaught_exceptions()) {}
-
-PlaceReader::~PlaceReader() {
-    if (!unwinding(exceptions_))
-        ExecDropSingleTupleTableSlot(slot_);
 }
 
 bool PlaceReader::read(ItemPointerData place, Snapshot snapshot) {
@@ -223,11 +222,6 @@ bool PlaceReader::read(ItemPointerData place, Snapshot snapshot) {
         slot_getallattrs(slot_);
         return true;
     });
-}
-
-Datum PlaceReader::column(int attribute, bool *is_null) const {
-    *is_null = slot_->tts_isnull[attribute - 1];
-    return slot_->tts_values[attribute - 1];
 }
 
 } // namespace chronicle::pg

@@ -54,52 +54,55 @@ private:
     int exceptions_;
 };
 
-/// Walks one btree index in order. Key columns are given as equality prefixes with an optional bound on the next one.
-class IndexReader {
+/// Stands on one row of a table.
+class RowReader {
 public:
-    /// The index and its table are opened with AccessShareLock.
-    IndexReader(Oid table, Oid index, Snapshot snapshot);
-    ~IndexReader();
-    IndexReader(const IndexReader &) = delete;
-    IndexReader &operator=(const IndexReader &) = delete;
-
-    /// Adds a key: index column `column` (from 1), BT…StrategyNumber, the operator's function, the value.
-    void key(int column, int strategy, Oid procedure, Datum value, Oid collation = InvalidOid);
-    /// The next row, or nullptr. Slots stay valid until the next call.
-    TupleTableSlot *next(bool backwards = false);
     /// A column of the current row; system columns by their negative numbers.
     Datum column(int attribute, bool *is_null) const;
     /// Where the current row lies.
     ItemPointerData place() const { return slot_->tts_tid; }
 
+protected:
+    RowReader(Oid table);
+    ~RowReader();
+    RowReader(const RowReader &) = delete;
+    RowReader &operator=(const RowReader &) = delete;
+    Table table_;
+    TupleTableSlot *slot_;
+    int exceptions_;
+};
+
+/// Walks one btree index in order. Key columns are given as equality prefixes with an optional bound on the next one.
+class IndexReader : public RowReader {
+public:
+    /// The index and its table are opened with AccessShareLock.
+    IndexReader(Oid table, Oid index, Snapshot snapshot);
+    ~IndexReader();
+
+    /// Adds a key: index column `column` (from 1), BT…StrategyNumber, the operator's function, the value.
+    void key(int column, int strategy, Oid procedure, Datum value, Oid collation = InvalidOid);
+    /// Begins anew: the same number of keys is to be given again.
+    void restart();
+    /// The next row, or nullptr. Slots stay valid until the next call.
+    TupleTableSlot *next(bool backwards = false);
+
 private:
     static constexpr int max_keys = 4;
-    Table table_;
     Relation index_;
     Snapshot snapshot_;
     MemoryContext memory_;
     ScanKeyData keys_[max_keys];
     int key_count_ = 0;
+    bool started_ = false;
     IndexScanDesc scan_ = nullptr;
-    TupleTableSlot *slot_;
-    int exceptions_;
 };
 
 /// Rows of one table by the place where they were seen, in this transaction or an earlier one.
-class PlaceReader {
+class PlaceReader : public RowReader {
 public:
-    explicit PlaceReader(Oid table);
-    ~PlaceReader();
-    PlaceReader(const PlaceReader &) = delete;
-    PlaceReader &operator=(const PlaceReader &) = delete;
+    explicit PlaceReader(Oid table) : RowReader(table) {}
     /// False when nothing visible lies there (any more). It may be another row than the one that was seen.
     bool read(ItemPointerData place, Snapshot snapshot);
-    Datum column(int attribute, bool *is_null) const;
-
-private:
-    Table table_;
-    TupleTableSlot *slot_;
-    int exceptions_;
 };
 
 } // namespace chronicle::pg

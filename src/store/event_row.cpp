@@ -36,7 +36,7 @@ EventSource::~EventSource() {
         MemoryContextDelete(row_memory_);
 }
 
-EventRow read_user_event(const pg::IndexReader &reader, std::string_view stream) {
+EventRow read_user_event(const pg::RowReader &reader, std::string_view stream) {
     bool is_null;
     const Kind &kind = kind_of(DatumGetInt32(reader.column(6, &is_null)));
     return {.position = DatumGetInt64(reader.column(1, &is_null)),
@@ -52,7 +52,7 @@ EventRow read_user_event(const pg::IndexReader &reader, std::string_view stream)
             .type_version = DatumGetInt32(reader.column(7, &is_null))};
 }
 
-EventRow read_run_event(const pg::IndexReader &reader, std::string_view stream, std::string &type) {
+EventRow read_run_event(const pg::RowReader &reader, std::string_view stream, std::string &type) {
     bool is_null;
     type = pg::to_string(reader.column(7, &is_null));
     return {.position = DatumGetInt64(reader.column(1, &is_null)),

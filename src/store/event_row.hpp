@@ -43,9 +43,9 @@ private:
 };
 
 /// The row of chronicle_data.event that the reader stands on, of a stream whose name the caller knows.
-EventRow read_user_event(const pg::IndexReader &reader, std::string_view stream);
+EventRow read_user_event(const pg::RowReader &reader, std::string_view stream);
 /// The row of chronicle_data.workflow_event that the reader stands on. `type` keeps the type's text.
-EventRow read_run_event(const pg::IndexReader &reader, std::string_view stream, std::string &type);
+EventRow read_run_event(const pg::RowReader &reader, std::string_view stream, std::string &type);
 
 /// The columns of chronicle.event; of those that are not wanted, NULL.
 void event_values(const EventRow &row, EventColumns wanted, Datum *values, bool *nulls);

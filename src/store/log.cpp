@@ -1,8 +1,9 @@
 // Reading the log in position order.
 //
-// Users' events come by one of two ways: with a filter on category or type that few kinds pass, a merge of one index
-// scan on (kind, position) per kind, so that rare kinds do not scan the log; otherwise one scan on the position. Events
-// of runs are a second source, merged in by position. What filters are left is looked at row by row.
+// Users' events come by one scan on the position, or, with a filter on category or type, by a merge of one index scan
+// on (kind, position) per kind that passes, so that rare kinds do not scan the log; many kinds by batches
+// (log_source.cpp). Events of runs are one more source, merged in by position. What filters are left is looked at row
+// by row.
 //
 // Forwards, nothing above the mark is read: see order.cpp. The mark belongs to the asking statement's snapshot, and so
 // do the scans, so in REPEATABLE READ the whole transaction sees one log.
@@ -15,6 +16,7 @@
 #include "pg/lock.hpp"
 #include "store/catalog.hpp"
 #include "store/kind.hpp"
+#include "store/log_source.hpp"
 #include "store/order.hpp"
 #include "store/path_filter.hpp"
 #include "store/retention.hpp"
@@ -27,14 +29,12 @@ extern "C" {
 #include "utils/fmgrprotos.h"
 }
 
-#include <unordered_set>
-
 namespace chronicle::store {
 
 namespace {
 
 constexpr std::string_view streams_category = "$streams"; // what happened to streams: their deletion
-constexpr size_t merge_limit = 64; // more kinds than this: one scan of the whole log is cheaper than a merge
+constexpr size_t merge_limit = 64; // scans that are open at once
 
 bool matches(const char *pattern, std::string_view text) {
     return pg::call([&]() noexcept {
@@ -114,21 +114,6 @@ private:
     std::unordered_map<std::string, Run> runs_;
 };
 
-// One scan in position order.
-struct Source {
-    std::unique_ptr<pg::IndexReader> reader;
-    bool of_runs = false;
-    bool at_end = false;
-    int64 position = 0;
-
-    void advance(bool backwards) {
-        at_end = reader->next(backwards) == nullptr;
-        bool is_null;
-        if (!at_end)
-            position = DatumGetInt64(reader->column(1, &is_null));
-    }
-};
-
 class LogReader : public EventSource {
 public:
     LogReader(LogQuery query, Snapshot snapshot, int64 mark)
@@ -144,7 +129,7 @@ public:
             open_user_sources();
         }
         if (wants_runs_ && among(query_.categories, workflow_category))
-            open(catalog().workflow_event, catalog().workflow_event_pkey, std::nullopt, true);
+            add(scan_table(catalog().workflow_event, catalog().workflow_event_pkey, std::nullopt, range(), snapshot_));
     }
 
 private:
@@ -154,7 +139,7 @@ private:
             current_ = advance();
             if (!current_)
                 return nullptr;
-            row_ = current_->of_runs ? run_row(*current_->reader) : user_row(*current_->reader);
+            row_ = current_->of_runs ? run_row(current_->row()) : user_row(current_->row());
             if (row_ && passes(*row_)) {
                 found_++;
                 return &*row_;
@@ -203,52 +188,39 @@ private:
     void open_user_sources() {
         const Catalog &c = catalog();
         std::optional<std::vector<int32>> kinds = wanted_kinds();
-        if (kinds && kinds->size() <= merge_limit) {
+        if (!kinds)
+            add(scan_table(c.event, c.event_pkey, std::nullopt, range(), snapshot_));
+        else if (kinds->size() > merge_limit)
+            add(scan_many_kinds(std::move(*kinds), query_.count, range(), snapshot_));
+        else
             for (int32 kind : *kinds)
-                open(c.event, c.event_kind_position, kind, false);
-            return;
-        }
-        if (kinds)
-            kinds_.insert(kinds->begin(), kinds->end());
-        open(c.event, c.event_pkey, std::nullopt, false);
+                add(scan_table(c.event, c.event_kind_position, kind, range(), snapshot_));
     }
 
-    void open(Oid table, Oid index, std::optional<int32> kind, bool of_runs) {
-        Source source{std::make_unique<pg::IndexReader>(table, index, snapshot_), of_runs, false, 0};
-        int column = 1;
-        if (kind)
-            source.reader->key(column++, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(*kind));
-        if (query_.after && !query_.backwards)
-            source.reader->key(column, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(*query_.after));
-        if (query_.after && query_.backwards)
-            source.reader->key(column, BTLessStrategyNumber, F_INT8LT, Int64GetDatum(*query_.after));
-        source.reader->key(column, BTLessEqualStrategyNumber, F_INT8LE, Int64GetDatum(mark_));
-        sources_.push_back(std::move(source));
-    }
+    LogRange range() const { return {query_.after, mark_, query_.backwards}; }
+    void add(std::unique_ptr<LogSource> source) { sources_.push_back(std::move(source)); }
 
     // To the next row of any source. The one before stays where it is until then: its row was still in use.
-    Source *advance() {
+    LogSource *advance() {
         if (current_)
-            current_->advance(query_.backwards);
+            current_->advance();
         else if (!std::exchange(started_, true))
-            for (Source &source : sources_)
-                source.advance(query_.backwards);
+            for (auto &source : sources_)
+                source->advance();
         return nearest();
     }
 
-    Source *nearest() {
-        Source *best = nullptr;
-        for (Source &source : sources_)
-            if (!source.at_end &&
-                (!best || (query_.backwards ? source.position > best->position : source.position < best->position)))
-                best = &source;
+    LogSource *nearest() {
+        LogSource *best = nullptr;
+        for (auto &source : sources_)
+            if (!source->at_end &&
+                (!best || (query_.backwards ? source->position > best->position : source->position < best->position)))
+                best = source.get();
         return best;
     }
 
-    std::optional<EventRow> user_row(const pg::IndexReader &reader) {
+    std::optional<EventRow> user_row(const pg::RowReader &reader) {
         bool is_null;
-        if (!kinds_.empty() && !kinds_.contains(DatumGetInt32(reader.column(6, &is_null))))
-            return std::nullopt;
         const Streams::Known &stream = streams_.of(DatumGetInt64(reader.column(2, &is_null)), snapshot_);
         if (DatumGetInt64(reader.column(3, &is_null)) <= stream.hidden || !stream.readable ||
             !wants_category(category_of(stream.name)))
@@ -256,7 +228,7 @@ private:
         return read_user_event(reader, stream.name);
     }
 
-    std::optional<EventRow> run_row(const pg::IndexReader &reader) {
+    std::optional<EventRow> run_row(const pg::RowReader &reader) {
         bool is_null;
         const Runs::Run &run = runs_.of(pg::to_uuid(reader.column(2, &is_null)), snapshot_);
         if (!run.visible)
@@ -285,13 +257,12 @@ private:
     bool wants_runs_, wants_users_;
     std::optional<std::set<std::string, std::less<>>> readable_; // nothing: every category
     std::optional<PathFilter> path_;
-    std::vector<Source> sources_;
-    std::unordered_set<int32> kinds_; // when the whole log is scanned for them
+    std::vector<std::unique_ptr<LogSource>> sources_;
     Streams streams_;
     Runs runs_;
     std::string run_type_;
     bool started_ = false;
-    Source *current_ = nullptr;
+    LogSource *current_ = nullptr;
     std::optional<EventRow> row_;
     int64 found_ = 0;
 };

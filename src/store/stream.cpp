@@ -112,7 +112,7 @@ void lock_streams_sorted(const std::vector<std::string_view> &streams) {
 }
 
 // The row of chronicle_data.stream that the reader stands on.
-template <typename Reader> static Stream read_row(const Reader &reader) {
+static Stream read_row(const pg::RowReader &reader) {
     bool is_null;
     Stream stream{DatumGetInt64(reader.column(1, &is_null)), DatumGetInt64(reader.column(5, &is_null)),
                   DatumGetBool(reader.column(6, &is_null)), DatumGetInt64(reader.column(7, &is_null))};
