@@ -1,7 +1,8 @@
 // The one file that knows valijson (1.0 to 1.1, header only). It gets the form that schema_form.cpp makes, so that what
 // would be dangerous in a server is ours: nothing is fetched, every step into a subschema calls the guard, and
 //
-//   regular expressions   are core::Pattern (PCRE2). valijson says std::regex, which recurses once per character and may
+//   regular expressions   are core::Pattern (PCRE2). valijson says std::regex, which recurses once per character and
+//   may
 //                         take for ever, and only its newest version lets one choose; so the name means our class
 //                         while its headers are read, in all versions.
 //   uniqueItems           compares each with each there; here it sorts.
