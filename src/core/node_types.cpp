@@ -300,6 +300,12 @@ constexpr NodeType registry[] = {
      .description = "Starts a run for each item, and waits for their ends.",
      .fields = map_fields,
      .check = check_map},
+    {.name = "task.external",
+     .roles = control_only,
+     .display_name = "External task",
+     .category = "control",
+     .description = "Waits for a program outside that claims the task and completes it.",
+     .fields = task_fields},
 };
 
 // What to use instead of node types that other engines have and this one does not run.

@@ -53,5 +53,6 @@ NodeOutput run_wait_timer(NodeContext &);
 NodeOutput run_wait_signal(NodeContext &);
 NodeOutput run_workflow_call(NodeContext &);
 NodeOutput run_map_each(NodeContext &);
+NodeOutput run_task_external(NodeContext &);
 
 } // namespace chronicle::flow

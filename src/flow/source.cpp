@@ -6,6 +6,7 @@
 #include "flow/run.hpp"
 #include "flow/run_timeout.hpp"
 #include "flow/slots.hpp"
+#include "flow/task.hpp"
 
 namespace chronicle::flow {
 
@@ -13,7 +14,7 @@ namespace {
 
 TimestampTz look(std::vector<worker::Demand> &demands) {
     TimestampTz due = 0;
-    for (TimestampTz next : {wake_parents(), promote_due(), next_timeout(), next_hand_out()})
+    for (TimestampTz next : {wake_parents(), expire_tasks(), promote_due(), next_timeout(), next_hand_out()})
         if (next != 0 && (due == 0 || next < due))
             due = next;
     for (worker::Demand &d : demand())

@@ -1,5 +1,6 @@
 // wait_for_execution: sleeps on the latch until the commit that ends the run.
 #include "flow/execution.hpp"
+#include "flow/wait.hpp"
 
 #include "compat/compat.hpp"
 #include "pg/latch.hpp"
@@ -14,8 +15,6 @@ extern "C" {
 namespace chronicle::flow {
 
 namespace {
-
-constexpr int64 longest_wait_us = 60 * USECS_PER_SEC;
 
 // Each look has a snapshot of its own: in READ COMMITTED a statement of ours is a new one.
 std::string status_of(const pg::Uuid &id) {
@@ -38,40 +37,40 @@ std::string status_of(const pg::Uuid &id) {
     return status;
 }
 
-int64 microseconds(const Interval &interval) {
-    return interval.time + (interval.day + int64(interval.month) * DAYS_PER_MONTH) * USECS_PER_DAY;
+} // namespace
+
+int64 interval_us(Datum interval) {
+    const Interval &i = *DatumGetIntervalP(interval);
+    return i.time + (i.day + int64(i.month) * DAYS_PER_MONTH) * USECS_PER_DAY;
 }
 
-int64 check_timeout(const pg::Arguments &arguments) {
-    if (arguments.null(1))
-        return 30 * USECS_PER_SEC;
-    int64 us = microseconds(*DatumGetIntervalP(arguments.datum(1)));
+void check_wait(int64 us, const char *name) {
     if (us < 0 || us > longest_wait_us)
-        pg::raise(ERRCODE_INVALID_PARAMETER_VALUE, {.message = "timeout must be between 0 and 60 seconds",
+        pg::raise(ERRCODE_INVALID_PARAMETER_VALUE, {.message = std::string(name) + " must be between 0 and 60 seconds",
                                                     .hint = "Call it again for as long as you want to wait."});
-    return us;
 }
 
-void check_transaction() {
+void check_may_wait(const char *what) {
+    std::string doing = std::string("cannot wait for ") + what;
     if (IsolationUsesXactSnapshot())
         pg::raise(ERRCODE_ACTIVE_SQL_TRANSACTION,
-                  {.message = "cannot wait for an execution in a REPEATABLE READ or SERIALIZABLE transaction",
+                  {.message = doing + " in a REPEATABLE READ or SERIALIZABLE transaction",
                    .detail = "The transaction's snapshot would never see the end.",
                    .hint = "Wait in READ COMMITTED."});
     if (store::order::transaction_has_appended())
         pg::raise(ERRCODE_ACTIVE_SQL_TRANSACTION,
-                  {.message = "cannot wait for an execution in a transaction that has appended events or started a run",
+                  {.message = doing + " in a transaction that has appended events or started a run",
                    .detail = "A run starts with the commit of the transaction that started it.",
                    .hint = "Commit first, then wait."});
 }
 
-} // namespace
-
 CHRONICLE_FUNCTION(chronicle_wait_for_execution) {
     pg::Arguments arguments(fcinfo);
     pg::Uuid id = arguments.required_uuid(0, "execution_id");
-    TimestampTz until = GetCurrentTimestamp() + check_timeout(arguments);
-    check_transaction();
+    int64 timeout = arguments.null(1) ? 30 * USECS_PER_SEC : interval_us(arguments.datum(1));
+    check_wait(timeout, "timeout");
+    check_may_wait("an execution");
+    TimestampTz until = GetCurrentTimestamp() + timeout;
     ConditionVariable *finished = worker::finished_condition();
     uint32 event = compat::wait_event("ChronicleWait");
     std::string status;

@@ -35,6 +35,7 @@ constexpr Kind kinds[] = {
     {"timer", begin_timer, look_timer, nullptr},
     {"signal", begin_signal, look_signal, nullptr},
     {"children", begin_children, look_children, abandon_children},
+    {"task", begin_task, look_task, abandon_task},
 };
 
 const Kind &kind_of(const core::json &wait) {

@@ -52,5 +52,8 @@ Settled look_signal(WaitingNode &);
 std::optional<pg::Error> begin_children(WaitingNode &);
 Settled look_children(WaitingNode &);
 void abandon_children(const Execution &, const core::Node &, int index, const core::json &wait);
+std::optional<pg::Error> begin_task(WaitingNode &);
+Settled look_task(WaitingNode &);
+void abandon_task(const Execution &, const core::Node &, int index, const core::json &wait);
 
 } // namespace chronicle::flow

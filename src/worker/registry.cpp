@@ -24,7 +24,7 @@ struct Announcements {
     Oid roles[capacity];
     int role_count;
     bool any_role; // more roles than we list: wake all
-    bool scheduler, finished, database;
+    bool scheduler, finished, tasks, database;
     uint8 appended; // LogParts
     Oid restart;
     struct {
@@ -126,6 +126,9 @@ void publish() {
         RegistryLock lock;
         wake_scheduler();
     }
+    if (announced.tasks)
+        if (ConditionVariable *condition = tasks_condition())
+            ConditionVariableBroadcast(condition);
     if (announced.finished) {
         if (ConditionVariable *condition = finished_condition())
             ConditionVariableBroadcast(condition);
@@ -186,6 +189,7 @@ void init_shared() {
         for (int i = 0; i < registry->databases; i++) {
             slots()[i].process = -1;
             ConditionVariableInit(&slots()[i].finished);
+            ConditionVariableInit(&slots()[i].tasks);
         }
         for (int i = 0; i < registry->executors; i++)
             executors()[i].process = -1;
@@ -291,10 +295,17 @@ void watch_ends(bool watch) {
 }
 
 void announce_finished() { announced.finished = true; }
+void announce_tasks() { announced.tasks = true; }
 void announce_database() { announced.database = true; }
 void announce_restart(Oid database) { announced.restart = database; }
 
 void init_announcements() { RegisterXactCallback(on_transaction, nullptr); }
+
+ConditionVariable *tasks_condition() {
+    RegistryLock lock;
+    DatabaseSlot *d = find_database(MyDatabaseId, true);
+    return d ? &d->tasks : nullptr;
+}
 
 ConditionVariable *finished_condition() {
     RegistryLock lock;

@@ -53,6 +53,7 @@ struct DatabaseSlot {
     TimestampTz not_before; // after a failure: no start earlier than this
     TimestampTz started_at;
     ConditionVariable finished; // some execution of this database is over
+    ConditionVariable tasks; // some task.external is to be had
 };
 
 struct Shared {
@@ -108,6 +109,8 @@ void announce_appended(uint8 parts);
 void announce_scheduler();
 /// After the commit: those who wait for executions of this database look again.
 void announce_finished();
+/// After the commit: those who wait for tasks of this database look again.
+void announce_tasks();
 /// In the scheduler: whether the end of a run of this database wakes it from now on.
 void watch_ends(bool watch);
 /// After the commit: the executor with this lease interrupts what it runs, if it is still at it.
@@ -121,5 +124,7 @@ void init_announcements();
 
 /// The condition variable that announce_finished() broadcasts, for this database; nullptr: no slot left.
 ConditionVariable *finished_condition();
+/// The same for announce_tasks().
+ConditionVariable *tasks_condition();
 
 } // namespace chronicle::worker

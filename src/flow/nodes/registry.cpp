@@ -21,6 +21,7 @@ constexpr Entry entries[] = {
     {"wait.signal", run_wait_signal},
     {"workflow.call", run_workflow_call},
     {"map.each", run_map_each},
+    {"task.external", run_task_external},
 };
 
 [[noreturn]] void wrong_type(std::string_view field, const char *wanted, const core::json &value) {
