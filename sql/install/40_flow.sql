@@ -53,7 +53,8 @@ CREATE TABLE chronicle_data.execution (
     input jsonb NOT NULL,
     metadata jsonb NOT NULL,
     timeout_at timestamptz,                    -- when a run that has not ended by then fails
-    ending jsonb                               -- how it will end, while compensations run
+    ending jsonb,                              -- how it will end, while compensations run
+    attempts_before jsonb                      -- {"node": attempts} before the last retry_execution: they do not count
 ) WITH (fillfactor = 80);
 CREATE INDEX execution_workflow ON chronicle_data.execution (workflow_id, queued_at DESC);
 CREATE INDEX execution_parent ON chronicle_data.execution (parent_execution_id, parent_call, parent_item)
@@ -79,6 +80,7 @@ CREATE TABLE chronicle_data.node_task (
     alone boolean NOT NULL DEFAULT false,      -- run it in a transaction of its own
     queued_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     due_at timestamptz,                        -- of retrying, waiting, and scheduled (run_at)
+    lost boolean NOT NULL DEFAULT false,       -- the attempt has begun, and its worker was lost: it begins again as itself
     begun boolean NOT NULL DEFAULT false,      -- the attempt has begun and waits; ready and running: a look at it
     wait jsonb,                                -- what it waits for (src/flow/waiting.cpp)
     started_at timestamptz,

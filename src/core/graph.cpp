@@ -1,5 +1,6 @@
 #include "core/graph.hpp"
 
+#include <algorithm>
 #include <stdexcept>
 #include <unordered_map>
 #include <utility>
@@ -181,6 +182,53 @@ std::vector<int> cancel_unfinished(const Definition &definition, RunState &state
     }
     state.unfinished = 0;
     return cancelled;
+}
+
+std::vector<int> nodes_to_repeat(const Definition &definition, const RunState &state, std::span<const int> from) {
+    std::vector<bool> repeat(definition.nodes.size());
+    for (const int node : from)
+        repeat[node] = true;
+    for (const int node : definition.topological)
+        for (const int edge : definition.nodes[node].out)
+            if (repeat[node])
+                repeat[definition.edges[edge].target] = true;
+    for (auto at = definition.topological.rbegin(); at != definition.topological.rend(); ++at) {
+        const Node &node = definition.nodes[*at];
+        const bool needed = node.out.empty() || std::any_of(node.out.begin(), node.out.end(), [&](int edge) {
+                                return repeat[definition.edges[edge].target];
+                            });
+        const bool failed_it = state.nodes[*at] == NodeState::failed && node.on_failure != OnFailure::proceed;
+        if (failed_it || !is_final(state.nodes[*at]) || (state.nodes[*at] == NodeState::cancelled && needed))
+            repeat[*at] = true;
+    }
+    std::vector<int> result;
+    for (const int node : definition.topological)
+        if (repeat[node])
+            result.push_back(node);
+    return result;
+}
+
+Decision go_on(const Definition &definition, RunState &state) {
+    Decision decision;
+    for (const int node : definition.topological) {
+        if (state.nodes[node] != NodeState::pending)
+            continue;
+        const bool all_decided = state.undecided_in[node] == 0, any_live = state.live_in[node] > 0;
+        if (definition.nodes[node].in.empty() ||
+            (any_live && (all_decided || definition.nodes[node].join == Join::any))) {
+            state.nodes[node] = NodeState::ready;
+            decision.ready.push_back(node);
+        } else if (all_decided) {
+            state.nodes[node] = NodeState::skipped;
+            state.unfinished--;
+            decision.skipped.push_back(node);
+            for (const int edge : definition.nodes[node].out) { // its targets come later in this order
+                state.edges[edge] = EdgeState::dead;
+                state.undecided_in[definition.edges[edge].target]--;
+            }
+        }
+    }
+    return decision;
 }
 
 bool all_done(const RunState &state) { return state.unfinished == 0; }

@@ -338,7 +338,7 @@ void Batch::run() {
         }
         std::vector<int> before = std::exchange(ready_, {});
         core::mark_running(state_, node);
-        run_member(node, 1, budget_left());
+        run_member(node, attempts_before(execution_, graph().nodes[static_cast<size_t>(node)]) + 1, budget_left());
         // What it made ready is tried here as well; what was left over stays left over.
         for (int made_ready : ready_)
             if (made_ready == node)

@@ -95,10 +95,11 @@ void remove_compensation(const Execution &execution, int index) {
 
 void schedule_again(const Execution &execution, int index, TimestampTz due) {
     static constexpr Oid types[] = {UUIDOID, INT4OID, TIMESTAMPTZOID};
-    static pg::Statement update{"UPDATE chronicle_data.node_task SET state = 'retrying', due_at = $3, losses = 0, "
-                                "lease_slot = NULL, lease_generation = NULL "
-                                "WHERE execution_id = $1 AND node_index = $2",
-                                types};
+    static pg::Statement update{
+        "UPDATE chronicle_data.node_task SET state = 'retrying', due_at = $3, losses = 0, lost = false, "
+        "lease_slot = NULL, lease_generation = NULL "
+        "WHERE execution_id = $1 AND node_index = $2",
+        types};
     pg::Values values;
     update.run(values.uuid(execution.id).int4(index).time(due));
     worker::announce_scheduler();

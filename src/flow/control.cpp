@@ -19,14 +19,8 @@ namespace chronicle::flow {
 
 namespace {
 
-[[noreturn]] void raise_over(const Execution &execution, const char *doing) {
-    std::string id = core::uuid_to_text(execution.id);
-    pg::raise(invalid_execution_state,
-              {.message = std::string("cannot ") + doing + " execution " + id + ": it is " + execution.status,
-               .detail = core::json{{"execution", id}, {"state", execution.status}}.dump(),
-               .hint =
-                   "retry_execution lets a failed or cancelled run go on; fork_execution starts a new one from it."});
-}
+constexpr const char *over_hint =
+    "retry_execution lets a failed or cancelled run go on; fork_execution starts a new one from it.";
 
 void set_status(const Execution &execution, const char *status) {
     static constexpr Oid types[] = {UUIDOID, TEXTOID};
@@ -78,6 +72,14 @@ void refuse_own_run(const pg::Uuid &id, const char *doing) {
 
 } // namespace
 
+void raise_state(const Execution &execution, const char *doing, const char *hint) {
+    std::string id = core::uuid_to_text(execution.id);
+    pg::raise(invalid_execution_state,
+              {.message = std::string("cannot ") + doing + " execution " + id + ": it is " + execution.status,
+               .detail = core::json{{"execution", id}, {"state", execution.status}}.dump(),
+               .hint = hint});
+}
+
 Execution lock_for_control(const pg::Uuid &id, const char *doing) {
     refuse_own_run(id, doing);
     std::optional<Execution> found;
@@ -118,7 +120,7 @@ CHRONICLE_FUNCTION(chronicle_cancel_execution) {
 CHRONICLE_FUNCTION(chronicle_pause_execution) {
     Execution execution = lock_for_control(pg::Arguments(fcinfo).required_uuid(0, "execution_id"), "pause");
     if (is_over(execution.status))
-        raise_over(execution, "pause");
+        raise_state(execution, "pause", over_hint);
     access::EngineScope engine;
     if (execution.status != "paused")
         pause(execution);
@@ -128,7 +130,7 @@ CHRONICLE_FUNCTION(chronicle_pause_execution) {
 CHRONICLE_FUNCTION(chronicle_resume_execution) {
     Execution execution = lock_for_control(pg::Arguments(fcinfo).required_uuid(0, "execution_id"), "resume");
     if (is_over(execution.status))
-        raise_over(execution, "resume");
+        raise_state(execution, "resume", over_hint);
     access::EngineScope engine;
     if (execution.status == "paused")
         resume(execution);

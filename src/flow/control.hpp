@@ -9,6 +9,9 @@ namespace chronicle::flow {
 /// current user may act for; 0A000 in a node of that run itself.
 Execution lock_for_control(const pg::Uuid &id, const char *doing);
 
+/// CH031: it is in no state for that.
+[[noreturn]] void raise_state(const Execution &execution, const char *doing, const char *hint);
+
 /// Cancels a run whose lock this takes; false: it was over (or is gone) already. In an EngineScope.
 bool cancel_run(const pg::Uuid &id, const std::string &reason);
 

@@ -125,6 +125,11 @@ void set_open_status(const Execution &execution, const core::RunState &state) {
     update.run(values.uuid(execution.id).text(works ? "running" : "waiting"));
 }
 
+TimestampTz timeout_from(TimestampTz now, double timeout_ms) {
+    constexpr double longest_ms = 1e14; // some 3,000 years: a time that a timestamptz holds
+    return now + static_cast<int64>(std::min(timeout_ms, longest_ms) * 1000.0);
+}
+
 double milliseconds(TimestampTz from, TimestampTz to) { return static_cast<double>(to - from) / 1000.0; }
 
 Failure Failure::from(const std::string &node_id, const pg::Error &error) {
@@ -135,8 +140,8 @@ std::optional<Execution> find_execution(const pg::Uuid &id) {
     static constexpr Oid types[] = {UUIDOID};
     static pg::Statement find{
         "SELECT workflow_id, owner, status, version, definition_id, priority, total_nodes, input, started_at, ending, "
-        "parent_execution_id, parent_node, parent_call, parent_item, depth FROM chronicle_data.execution WHERE "
-        "execution_id = $1",
+        "parent_execution_id, parent_node, parent_call, parent_item, depth, attempts_before FROM "
+        "chronicle_data.execution WHERE execution_id = $1",
         types};
     pg::Values values;
     pg::Rows rows = find.run(values.uuid(id));
@@ -165,6 +170,8 @@ std::optional<Execution> find_execution(const pg::Uuid &id) {
         if (!row.null(14))
             e.parent->item = row.int4(14);
     }
+    if (!row.null(16))
+        e.attempts_before = to_json(row.jsonb(16));
     const core::Definition &graph = stored_definition(e.definition_id)->graph;
     e.workflow_name = graph.name.empty() ? e.workflow_id : graph.name;
     return e;
@@ -276,9 +283,10 @@ void insert_result(const Execution &execution, const core::Node &node, const Nod
 
 void enqueue(const Execution &execution, const core::Definition &graph, const std::vector<int> &nodes,
              const std::vector<int> &alone, std::optional<TimestampTz> not_before) {
-    static constexpr Oid types[] = {UUIDOID, INT4OID, TEXTOID, TEXTOID, INT4OID, BOOLOID, TEXTOID, TIMESTAMPTZOID};
+    static constexpr Oid types[] = {UUIDOID, INT4OID, TEXTOID, TEXTOID,       INT4OID,
+                                    BOOLOID, TEXTOID, INT4OID, TIMESTAMPTZOID};
     static pg::Statement insert{"INSERT INTO chronicle_data.node_task (execution_id, node_index, node_id, owner, "
-                                "priority, alone, state, due_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+                                "priority, alone, state, attempt, due_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
                                 types};
     if (nodes.empty())
         return;
@@ -290,10 +298,15 @@ void enqueue(const Execution &execution, const core::Definition &graph, const st
         pg::Values values;
         values.uuid(execution.id).int4(index).text(node.id).text(execution.owner);
         values.int4(task_priority(execution, node)).boolean(by_itself).text(state);
+        values.int4(attempts_before(execution, node));
         not_before ? values.time(*not_before) : values.null();
         insert.run(values);
     }
     announce_ready_of(execution.owner);
+}
+
+int attempts_before(const Execution &execution, const core::Node &node) {
+    return execution.attempts_before.is_object() ? execution.attempts_before.value(node.id, 0) : 0;
 }
 
 int task_priority(const Execution &execution, const core::Node &node) {

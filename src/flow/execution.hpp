@@ -46,6 +46,7 @@ struct Execution {
     core::json input;
     std::optional<TimestampTz> started_at;
     std::optional<Ending> ending = {}; // compensations run
+    core::json attempts_before = {}; // by node id, before retry_execution: they do not count
     std::optional<ParentCall> parent = {};
     int depth = 0; // runs above this one
     bool waits_for_slot = false; // what it queues is held (set by who queues it)
@@ -95,6 +96,8 @@ void insert_result(const Execution &execution, const core::Node &node, const Nod
 /// held; with `not_before` they wait for that time.
 void enqueue(const Execution &execution, const core::Definition &graph, const std::vector<int> &nodes,
              const std::vector<int> &alone, std::optional<TimestampTz> not_before = {});
+/// Attempts at a node that its retry policy does not count.
+int attempts_before(const Execution &execution, const core::Node &node);
 /// The place of a node in the queue: the run's priority and its own.
 int task_priority(const Execution &execution, const core::Node &node);
 /// Wakes the executors of a role (by name) and the scheduler at commit.
@@ -104,5 +107,7 @@ void announce_ready_of(const std::string &owner);
 void set_open_status(const Execution &execution, const core::RunState &state);
 
 double milliseconds(TimestampTz from, TimestampTz to);
+/// When a run that begins, or goes on, at `now` is out of time.
+TimestampTz timeout_from(TimestampTz now, double timeout_ms);
 
 } // namespace chronicle::flow

@@ -50,7 +50,7 @@ void schedule(const Execution &execution, const core::Node &node, const NodeResu
                                 "owner, priority, attempt, due_at, alone) "
                                 "VALUES ($1, $2, $3, 'retrying', $4, $5, $6, $7, $8) "
                                 "ON CONFLICT (execution_id, node_index) DO UPDATE SET state = 'retrying', due_at = "
-                                "excluded.due_at, losses = 0, begun = false, wait = NULL, "
+                                "excluded.due_at, losses = 0, lost = false, begun = false, wait = NULL, "
                                 "lease_slot = NULL, lease_generation = NULL",
                                 types};
     pg::Values values;
@@ -128,9 +128,10 @@ void Progress::completed(const NodeResult &result, const core::json &more) {
 // A failed attempt that may be repeated goes back to the queue, due later.
 bool Progress::schedule_retry(const NodeResult &result, const Failure &failure, bool alone) {
     const core::Node &failed = node(result.index);
-    if (result.attempts >= attempt_limit(failed.retry) || !core::is_retryable(failed.retry, failure.sqlstate))
+    int counted = result.attempts - attempts_before(execution_, failed);
+    if (counted >= attempt_limit(failed.retry) || !core::is_retryable(failed.retry, failure.sqlstate))
         return false;
-    TimestampTz due = next_attempt_at(failed.retry, result.attempts, result.ended_at);
+    TimestampTz due = next_attempt_at(failed.retry, counted, result.ended_at);
     schedule(execution_, failed, result, due, alone);
     Event event = make_node_event(execution_, failed, "NodeExecutionRetryScheduled", result.attempts, result.ended_at);
     event.data["delay"] = milliseconds(result.ended_at, due);

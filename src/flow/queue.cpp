@@ -19,7 +19,6 @@ namespace {
 
 constexpr int candidate_limit = 16;
 constexpr int loss_limit = 3;
-constexpr double longest_timeout_ms = 1e14; // some 3,000 years: a time that a timestamptz holds
 
 struct Candidate {
     pg::Uuid execution;
@@ -44,17 +43,17 @@ std::optional<Claim> take(const Candidate &candidate, const Claimant &claimant, 
     static constexpr Oid types[] = {UUIDOID, INT4OID, INT4OID, INT8OID, TIMESTAMPTZOID};
     static pg::Statement update{
         "UPDATE chronicle_data.node_task SET state = 'running', lease_slot = $3, lease_generation = $4, "
-        "attempt = attempt + CASE WHEN begun THEN 0 ELSE 1 END, started_at = CASE WHEN begun THEN started_at ELSE $5 "
-        "END WHERE execution_id = $1 AND node_index = $2 AND state = 'ready' "
-        "RETURNING node_id, attempt, alone, compensating, started_at, begun",
+        "attempt = attempt + CASE WHEN begun OR lost THEN 0 ELSE 1 END, started_at = CASE WHEN begun OR lost THEN "
+        "started_at ELSE $5 END WHERE execution_id = $1 AND node_index = $2 AND state = 'ready' "
+        "RETURNING node_id, attempt, alone, compensating, started_at, begun, lost",
         types};
     pg::Values values;
     values.uuid(candidate.execution).int4(candidate.node_index).int4(claimant.slot);
     pg::Rows rows = update.run(values.int8(static_cast<int64>(claimant.generation)).time(now));
     if (rows.empty())
         return std::nullopt;
-    return Claim{candidate.execution, candidate.node_index, rows[0].text(1), rows[0].int4(2),   rows[0].boolean(3),
-                 rows[0].boolean(4),  claimant.owner,       rows[0].time(5), rows[0].boolean(6)};
+    return Claim{candidate.execution, candidate.node_index, rows[0].text(1), rows[0].int4(2),    rows[0].boolean(3),
+                 rows[0].boolean(4),  claimant.owner,       rows[0].time(5), rows[0].boolean(6), rows[0].boolean(7)};
 }
 
 void mark_execution_running(const Execution &execution, TimestampTz now) {
@@ -65,7 +64,7 @@ void mark_execution_running(const Execution &execution, TimestampTz now) {
     std::optional<double> timeout = stored_definition(execution.definition_id)->graph.timeout_ms;
     pg::Values values;
     values.uuid(execution.id).time(now);
-    timeout ? values.time(now + static_cast<int64>(std::min(*timeout, longest_timeout_ms) * 1000.0)) : values.null();
+    timeout ? values.time(timeout_from(now, *timeout)) : values.null();
     update.run(values);
     if (timeout)
         worker::announce_scheduler(); // it sets its clock
@@ -77,8 +76,8 @@ void hold(const Claim &claim) {
     static constexpr Oid types[] = {UUIDOID, INT4OID};
     static pg::Statement update{
         "UPDATE chronicle_data.node_task SET state = 'held', lease_slot = NULL, "
-        "lease_generation = NULL, attempt = attempt - CASE WHEN begun THEN 0 ELSE 1 END, "
-        "started_at = CASE WHEN begun THEN started_at END WHERE execution_id = $1 AND node_index = $2",
+        "lease_generation = NULL, attempt = attempt - CASE WHEN begun OR lost THEN 0 ELSE 1 END, "
+        "started_at = CASE WHEN begun OR lost THEN started_at END WHERE execution_id = $1 AND node_index = $2",
         types};
     pg::Values values;
     update.run(values.uuid(claim.execution).int4(claim.node_index));
@@ -93,8 +92,8 @@ bool record_claim(const Claim &claim, TimestampTz now) {
     const core::Definition &graph = stored_definition(execution->definition_id)->graph;
     if (execution->status == "paused" || !has_slot(*execution, graph))
         return false;
-    if (claim.begun)
-        return true; // a look at what waits: no new attempt
+    if (claim.begun || claim.lost)
+        return true; // a look at what waits, or the same attempt again
     std::vector<Event> events;
     if (execution->status == "pending") {
         mark_execution_running(*execution, now);
@@ -158,12 +157,11 @@ std::vector<Lost> find_lost() {
     return lost;
 }
 
-// Ready again, alone from now on, with the attempt given back.
+// Ready again, alone from now on, as the same attempt.
 void make_ready(const Lost &lost, bool counts) {
     static constexpr Oid types[] = {UUIDOID, INT4OID, INT4OID};
     static pg::Statement update{
-        "UPDATE chronicle_data.node_task SET state = 'ready', "
-        "attempt = attempt - CASE WHEN begun THEN 0 ELSE 1 END, lease_slot = NULL, lease_generation = NULL, "
+        "UPDATE chronicle_data.node_task SET state = 'ready', lost = true, lease_slot = NULL, lease_generation = NULL, "
         "losses = losses + CASE WHEN alone THEN $3 ELSE 0 END, alone = alone OR $3 > 0 "
         "WHERE execution_id = $1 AND node_index = $2 RETURNING owner",
         types};
@@ -176,7 +174,7 @@ void make_ready(const Lost &lost, bool counts) {
 // The node fails for good, without having run to its end. The caller holds the run's lock.
 void fail_node(const pg::Uuid &id, int node_index, const pg::Error &error) {
     static constexpr Oid types[] = {UUIDOID, INT4OID};
-    static pg::Statement find{"SELECT attempt, started_at, compensating, state = 'running' OR begun, wait "
+    static pg::Statement find{"SELECT attempt, started_at, compensating, state = 'running' OR begun OR lost, wait "
                               "FROM chronicle_data.node_task WHERE execution_id = $1 AND node_index = $2",
                               types};
     std::optional<Execution> execution = find_execution(id);

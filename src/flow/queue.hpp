@@ -16,6 +16,7 @@ struct Claim {
     std::string owner;
     TimestampTz started_at = 0; // the attempt's: of its Started event
     bool begun = false; // the attempt began before: it has waited, and is looked at again
+    bool lost = false; // the attempt began before, and its worker was lost: it begins again
 };
 
 using worker::Claimant;

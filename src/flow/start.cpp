@@ -48,7 +48,32 @@ std::optional<pg::Uuid> find_by_key(const Startable &what, const StartRequest &r
     return id;
 }
 
-// False: the key has a run already.
+// False: another run has the key.
+bool queue(Execution &execution, const core::Definition &graph, const StartRequest &request) {
+    TimestampTz now = GetCurrentTimestamp();
+    bool later = request.run_at && *request.run_at > now;
+    core::RunState state = core::initial_state(graph);
+    core::Decision decision = core::start(graph, state);
+    Event queued = make_event(execution, "WorkflowQueued", now);
+    queued.data["totalNodes"] = execution.total_nodes;
+    queued.data["version"] = execution.version;
+    queued.data.update(request.origin);
+    if (later)
+        queued.data["runAt"] = time_text(*request.run_at);
+
+    access::EngineScope engine;
+    if (!request.parent) // a child is nobody's to see yet, and may be one of many
+        lock_execution(execution.id);
+    if (!insert_execution(execution, request, now))
+        return false;
+    execution.waits_for_slot = !later && !has_slot(execution, graph);
+    enqueue(execution, graph, decision.ready, {}, later ? request.run_at : std::nullopt);
+    write_events(execution.id, execution.owner, {queued});
+    return true;
+}
+
+} // namespace
+
 bool insert_execution(const Execution &execution, const StartRequest &request, TimestampTz now) {
     static constexpr Oid types[] = {UUIDOID, TEXTOID, INT4OID,        INT8OID,  TEXTOID,  TEXTOID,        INT4OID,
                                     INT4OID, TEXTOID, TIMESTAMPTZOID, JSONBOID, JSONBOID, TIMESTAMPTZOID, TEXTOID,
@@ -82,32 +107,6 @@ bool insert_execution(const Execution &execution, const StartRequest &request, T
     }
     return (request.idempotency_key ? insert_once : insert).run(values).count > 0;
 }
-
-// False: another run has the key.
-bool queue(Execution &execution, const core::Definition &graph, const StartRequest &request) {
-    TimestampTz now = GetCurrentTimestamp();
-    bool later = request.run_at && *request.run_at > now;
-    core::RunState state = core::initial_state(graph);
-    core::Decision decision = core::start(graph, state);
-    Event queued = make_event(execution, "WorkflowQueued", now);
-    queued.data["totalNodes"] = execution.total_nodes;
-    queued.data["version"] = execution.version;
-    queued.data.update(request.origin);
-    if (later)
-        queued.data["runAt"] = time_text(*request.run_at);
-
-    access::EngineScope engine;
-    if (!request.parent) // a child is nobody's to see yet, and may be one of many
-        lock_execution(execution.id);
-    if (!insert_execution(execution, request, now))
-        return false;
-    execution.waits_for_slot = !later && !has_slot(execution, graph);
-    enqueue(execution, graph, decision.ready, {}, later ? request.run_at : std::nullopt);
-    write_events(execution.id, execution.owner, {queued});
-    return true;
-}
-
-} // namespace
 
 std::optional<Startable> find_startable(const std::string &workflow, std::optional<int32> version) {
     static constexpr Oid types[] = {TEXTOID, INT4OID};

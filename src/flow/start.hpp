@@ -33,4 +33,7 @@ struct StartRequest {
 /// its input is another). 55000 when the workflow is disabled.
 pg::Uuid start_execution(const Startable &what, const StartRequest &request);
 
+/// Only its row: false when its idempotency key has a run already. In an EngineScope.
+bool insert_execution(const Execution &execution, const StartRequest &request, TimestampTz now);
+
 } // namespace chronicle::flow

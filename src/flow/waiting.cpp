@@ -109,7 +109,8 @@ void park(const WaitingNode &waiting, const Settled &settled) {
     static pg::Statement upsert{
         "INSERT INTO chronicle_data.node_task AS t (execution_id, node_index, node_id, state, owner, priority, "
         "attempt, begun, started_at, due_at, wait) VALUES ($1, $2, $3, 'waiting', $4, $5, $6, true, $7, $8, $9) "
-        "ON CONFLICT (execution_id, node_index) DO UPDATE SET state = 'waiting', begun = true, losses = 0, "
+        "ON CONFLICT (execution_id, node_index) DO UPDATE SET state = 'waiting', begun = true, lost = false, losses = "
+        "0, "
         "due_at = excluded.due_at, wait = excluded.wait, lease_slot = NULL, lease_generation = NULL",
         types};
     const Execution &execution = waiting.execution;

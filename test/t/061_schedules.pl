@@ -48,6 +48,12 @@ SELECT count(*) FROM (SELECT extract(epoch FROM (metadata ->> 'scheduledFor')::t
                         FROM chronicle.executions WHERE workflow_id = 'tick') AS t WHERE mod((distance * 1000)::numeric, 100) <> 0
 SQL
 
+is($node->safe_psql($db, <<'SQL'), '0', 'one start and one end for each attempt, also of those whose worker was lost');
+SELECT count(*) FROM (
+    SELECT execution_id, node_id, data ->> 'attempt' FROM chronicle.execution_history WHERE node_id IS NOT NULL GROUP BY 1, 2, 3
+    HAVING count(*) FILTER (WHERE type = 'NodeExecutionStarted') <> 1 OR count(*) FILTER (WHERE type = 'NodeExecutionCompleted') <> 1) AS attempt
+SQL
+
 # --- down for hours: made up as asked. (The rows are set back, as if the server had been down.) ---
 
 $node->safe_psql($db, 'SELECT chronicle.cancel_execution(execution_id) FROM chronicle.executions WHERE ended_at IS NULL');

@@ -413,4 +413,119 @@ TEST(GraphProperties, TopologicalOrderPutsSourcesFirst) {
     }
 }
 
+// ---- going on after the end ------------------------------------------------------------------
+
+// The run is over, and goes on: what is repeated is pending again, with its edges undecided.
+Decision repeat(const Definition &d, RunState &state, const Nodes &nodes) {
+    for (const int node : nodes) {
+        state.nodes[node] = NodeState::pending;
+        for (const int edge : d.nodes[node].out)
+            state.edges[edge] = EdgeState::undecided;
+    }
+    state = restore_state(d, state.nodes, state.edges);
+    return go_on(d, state);
+}
+
+TEST(GraphGoesOn, FromTheFailedNode) {
+    // 0 → 1 → 2, 0 → 3 → 2, 4 alone and still running when 1 fails
+    const Definition d = graph(5, {{0, 1}, {1, 2}, {0, 3}, {3, 2}});
+    OneRun run(d);
+    run.complete(0);
+    run.complete(3);
+    mark_running(run.state, 4);
+    run.end(1, NodeState::failed, {});
+    cancel_unfinished(d, run.state);
+    const Nodes nodes = nodes_to_repeat(d, run.state, {});
+    EXPECT_EQ(std::set<int>(nodes.begin(), nodes.end()), (std::set<int>{1, 2, 4}));
+    const Decision decision = repeat(d, run.state, nodes);
+    EXPECT_EQ(std::set<int>(decision.ready.begin(), decision.ready.end()), (std::set<int>{1, 4}));
+    run.complete(4);
+    EXPECT_EQ(run.complete(1).ready, Nodes{2});
+    run.complete(2);
+    EXPECT_TRUE(all_done(run.state));
+}
+
+TEST(GraphGoesOn, FromANodeThatIsDone) {
+    const Definition d = graph(4, {{0, 1}, {1, 2}, {0, 3}});
+    OneRun run(d);
+    for (const int node : {0, 1, 2, 3})
+        run.complete(node);
+    const Nodes from{1};
+    const Nodes nodes = nodes_to_repeat(d, run.state, from);
+    EXPECT_EQ(nodes, (Nodes{1, 2}));
+    EXPECT_EQ(nodes_to_repeat(d, run.state, Nodes{3}), Nodes{3});
+    EXPECT_EQ(repeat(d, run.state, nodes).ready, Nodes{1});
+}
+
+TEST(GraphGoesOn, WhatNobodyNeedsStaysCancelled) {
+    // 0 and 1 → 2 (any) → 3: 0 is first, 1 is not needed; then 3 fails.
+    const Definition d = graph(4, {{0, 2}, {1, 2}, {2, 3}}, {2});
+    OneRun run(d);
+    EXPECT_EQ(run.complete(0).unneeded, Nodes{1});
+    decide(d, run.state, 1, NodeState::cancelled, {});
+    run.complete(2);
+    run.end(3, NodeState::failed, {});
+    EXPECT_EQ(nodes_to_repeat(d, run.state, {}), Nodes{3});
+    const Nodes from{2}; // now 1 is needed again, perhaps: 2 waits for the first of both
+    const Nodes nodes = nodes_to_repeat(d, run.state, from);
+    EXPECT_EQ(std::set<int>(nodes.begin(), nodes.end()), (std::set<int>{1, 2, 3}));
+}
+
+TEST(GraphGoesOn, WhatWasSkippedStaysSo) {
+    const Definition d = graph(4, {{0, 1}, {0, 2}, {2, 3}});
+    OneRun run(d);
+    run.complete(0, {1}); // the edge to 1 is dead
+    EXPECT_EQ(run.state.nodes[1], NodeState::skipped);
+    run.end(2, NodeState::failed, {});
+    cancel_unfinished(d, run.state);
+    const Nodes nodes = nodes_to_repeat(d, run.state, {});
+    EXPECT_EQ(nodes, (Nodes{2, 3}));
+    EXPECT_EQ(repeat(d, run.state, nodes).ready, Nodes{2});
+    EXPECT_EQ(run.state.nodes[1], NodeState::skipped);
+}
+
+// Any run that fails somewhere goes on to its end, and nothing that was done is done again.
+TEST(GraphProperties, AFailedRunGoesOnToItsEnd) {
+    for (std::uint64_t seed = 1; seed <= 500; seed++) {
+        Random random{seed * 17};
+        const Definition d = random_graph(random);
+        RunState state = initial_state(d);
+        Nodes open = start(d, state).ready;
+        std::multiset<int> done;
+        bool failed = false;
+        while (!open.empty()) {
+            const std::size_t pick = random.integer(0, static_cast<std::int64_t>(open.size()) - 1);
+            const int node = open[pick];
+            open.erase(open.begin() + static_cast<long>(pick));
+            if (state.nodes[node] != NodeState::ready)
+                continue;
+            mark_running(state, node);
+            if (!failed && random.unit() < 0.25) {
+                failed = true;
+                const Decision decision = decide(d, state, node, NodeState::failed, {});
+                if (d.nodes[node].on_failure == OnFailure::proceed) { // the run goes on, with its edges dead
+                    open.insert(open.end(), decision.ready.begin(), decision.ready.end());
+                    continue;
+                }
+                cancel_unfinished(d, state);
+                const Nodes nodes = nodes_to_repeat(d, state, {});
+                ASSERT_TRUE(std::find(nodes.begin(), nodes.end(), node) != nodes.end());
+                for (const int repeated : nodes)
+                    ASSERT_EQ(done.count(repeated), 0u);
+                open = repeat(d, state, nodes).ready;
+                continue;
+            }
+            done.insert(node);
+            const Decision decision = decide(d, state, node, NodeState::completed, random_live_edges(d, node, random));
+            open.insert(open.end(), decision.ready.begin(), decision.ready.end());
+            for (const int unneeded : decision.unneeded)
+                if (!is_final(state.nodes[unneeded]))
+                    decide(d, state, unneeded, NodeState::cancelled, {});
+        }
+        ASSERT_TRUE(all_done(state)) << seed;
+        for (const int node : done)
+            ASSERT_EQ(done.count(node), 1u);
+    }
+}
+
 } // namespace
