@@ -47,6 +47,8 @@ CREATE FUNCTION chronicle_data.has_level(level text) RETURNS boolean
 -- to it ($streams-<name>), too.
 CREATE FUNCTION chronicle_data.may_read(category text) RETURNS boolean
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'chronicle_may_read';
+CREATE FUNCTION chronicle_data.may_append(category text) RETURNS boolean
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'chronicle_may_append';
 CREATE FUNCTION chronicle_data.may_read_stream(stream text) RETURNS boolean
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'chronicle_may_read_stream';
 -- True for the owner's members, the role that started the run, and admins.

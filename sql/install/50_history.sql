@@ -18,8 +18,13 @@ CREATE INDEX execution_stream ON chronicle_data.execution
 -- Each kind of event behind a barrier of its own: the planner opens a UNION ALL view up, barrier or not, and would run a
 -- reader's condition on rows that the reader must not see.
 CREATE VIEW chronicle_data.user_event WITH (security_barrier) AS
-SELECT v.global_position, s.name AS stream, v.version, k.type, v.data, v.metadata, v.event_id, v.recorded_at, k.category,
-       v.type_version,
+SELECT v.global_position, s.name AS stream, v.version, k.type,
+       CASE WHEN (SELECT EXISTS (SELECT FROM chronicle_data.upcaster))
+                 AND chronicle_data.upcast_version(k.type, v.type_version) > v.type_version
+            THEN chronicle_data.upcast_data(v.global_position) ELSE v.data END AS data,
+       v.metadata, v.event_id, v.recorded_at, k.category,
+       CASE WHEN (SELECT EXISTS (SELECT FROM chronicle_data.upcaster))
+            THEN chronicle_data.upcast_version(k.type, v.type_version) ELSE v.type_version END AS type_version,
        COALESCE(v.metadata ->> 'correlation_id', v.metadata ->> '$correlationId') AS correlation_id,
        COALESCE(v.metadata ->> 'causation_id', v.metadata ->> '$causationId') AS causation_id,
        v.actor
@@ -58,7 +63,7 @@ COMMENT ON COLUMN chronicle.events.global_position IS 'number in the whole log; 
 COMMENT ON COLUMN chronicle.events.version IS 'number in the stream: 1, 2, 3 …';
 COMMENT ON COLUMN chronicle.events.recorded_at IS 'wall clock when it was appended; of a node''s start and end: when they happened';
 COMMENT ON COLUMN chronicle.events.category IS 'the part of the stream''s name before the first "-"';
-COMMENT ON COLUMN chronicle.events.type_version IS 'version of the event type''s schema';
+COMMENT ON COLUMN chronicle.events.type_version IS 'version of the event type, after its upcasters';
 COMMENT ON COLUMN chronicle.events.correlation_id IS 'metadata key correlation_id or $correlationId';
 COMMENT ON COLUMN chronicle.events.causation_id IS 'metadata key causation_id or $causationId';
 COMMENT ON COLUMN chronicle.events.actor IS 'who appended it: the session user; of a run: the workflow''s owner';

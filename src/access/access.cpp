@@ -226,6 +226,10 @@ CHRONICLE_FUNCTION(chronicle_has_level) {
 
 CHRONICLE_FUNCTION(chronicle_may_read) { PG_RETURN_BOOL(may_read(pg::Arguments(fcinfo).required_text(0, "category"))); }
 
+CHRONICLE_FUNCTION(chronicle_may_append) {
+    PG_RETURN_BOOL(may_append(pg::Arguments(fcinfo).required_text(0, "category")));
+}
+
 CHRONICLE_FUNCTION(chronicle_may_read_stream) {
     PG_RETURN_BOOL(may_read_stream(pg::Arguments(fcinfo).required_text(0, "stream")));
 }

@@ -137,13 +137,14 @@ void start_run(const Start &start, std::string_view stream) {
 std::vector<Start> find_starts(const store::StoredBatch &batch) {
     const store::Catalog &c = store::catalog();
     std::vector<Start> starts;
-    const std::vector<Trigger> &all = all_triggers();
+    const std::vector<Trigger> all = all_triggers(); // a copy: upcasters are users' code
+    types::Upcasts upcasts;
     pg::IndexReader reader(c.event, c.event_stream_version_key, SnapshotSelf);
     reader.key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(batch.stream_id));
     reader.key(2, BTGreaterEqualStrategyNumber, F_INT8GE, Int64GetDatum(batch.first_version));
     reader.key(2, BTLessEqualStrategyNumber, F_INT8LE, Int64GetDatum(batch.last_version));
     while (reader.next()) {
-        store::EventRow event = store::read_user_event(reader, batch.stream);
+        store::EventRow event = store::read_user_event(reader, batch.stream, upcasts);
         if (is_system(event))
             continue;
         std::optional<Datum> object;

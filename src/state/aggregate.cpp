@@ -12,6 +12,7 @@
 #include "store/cached_table.hpp"
 #include "store/catalog.hpp"
 #include "store/stream.hpp"
+#include "types/upcast.hpp"
 
 extern "C" {
 #include "access/htup_details.h"
@@ -261,7 +262,8 @@ int64 fingerprint(const Aggregate &aggregate, Oid apply) {
         now.hash = hash(text, 0);
         last = now;
     }
-    return hash({reinterpret_cast<const char *>(&aggregate.definition), sizeof(int64)}, static_cast<uint64>(last.hash));
+    uint64 functions = static_cast<uint64>(last.hash) + static_cast<uint64>(types::upcasters_fingerprint());
+    return hash({reinterpret_cast<const char *>(&aggregate.definition), sizeof(int64)}, functions);
 }
 
 CHRONICLE_FUNCTION(chronicle_create_aggregate) {

@@ -81,9 +81,10 @@ void Fold::run(int64 up_to, const Visit &visit) {
     reader.key(2, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(progress_.version));
     if (up_to < PG_INT64_MAX)
         reader.key(2, BTLessEqualStrategyNumber, F_INT8LE, Int64GetDatum(up_to));
+    types::Upcasts upcasts;
     pg::MemoryScope per_event("chronicle event");
     while (reader.next()) {
-        store::EventRow event = store::read_user_event(reader, stream_);
+        store::EventRow event = store::read_user_event(reader, stream_, upcasts);
         if (visit && !visit(event, *applier_, true))
             return;
         applier_->apply(event);

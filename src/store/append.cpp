@@ -20,6 +20,7 @@
 #include "store/kind.hpp"
 #include "store/order.hpp"
 #include "store/stream.hpp"
+#include "types/validate.hpp"
 #include "store/watch.hpp"
 #include "worker/registry.hpp"
 
@@ -224,11 +225,11 @@ std::optional<Refusal> check_version(const Append &append, const Plan &plan) {
 
 // --- inserting ---
 
-// metadata.schema_version says which version of its type an event has; without it, the first.
-int32 version_of_type(const NewEvent &event) {
+// metadata.schema_version says which version of its type an event has; without it, the newest registered one.
+int32 version_of_type(const NewEvent &event, const types::EventType *type) {
     std::optional<std::string> said = pg::jsonb_field(event.metadata, "schema_version");
     if (!said)
-        return 1;
+        return type ? type->newest : 1;
     std::optional<int64> number = core::integer_value(core::json(*said));
     if (!number || *number < 1 || *number > PG_INT32_MAX)
         pg::raise(ERRCODE_INVALID_PARAMETER_VALUE,
@@ -243,12 +244,63 @@ struct PreparedEvent {
     int32 kind, type_version;
 };
 
-std::vector<PreparedEvent> prepare(const Append &append) {
+// What schemas and validators said of all events of a call.
+struct Checks {
+    std::vector<Refusal> refusals;
+    bool called_user = false;
+};
+
+void check_data(const Append &append, size_t index, const types::EventType &type, int32 version, Checks &checks) {
+    const NewEvent &event = append.events[index];
+    std::optional<types::Refusal> refused = types::validate(type, version, event.data, checks.called_user);
+    if (!refused)
+        return;
+    core::json detail{{"type", event.type},        {"version", version},      {"path", refused->path},
+                      {"reason", refused->reason}, {"stream", append.stream}, {"index", index}};
+    if (!refused->sqlstate.empty()) {
+        detail["sqlstate"] = refused->sqlstate;
+        detail["context"] = refused->context;
+    }
+    checks.refusals.push_back(
+        {"event of type \"" + event.type + "\" is refused: " + refused->path + ": " + refused->reason,
+         std::move(detail)});
+}
+
+std::vector<PreparedEvent> prepare(const Append &append, Checks &checks) {
     std::vector<PreparedEvent> prepared;
     prepared.reserve(append.events.size());
-    for (const NewEvent &event : append.events)
-        prepared.push_back({&event, find_or_make_kind(category_of(append.stream), event.type), version_of_type(event)});
+    for (size_t i = 0; i < append.events.size(); i++) {
+        const NewEvent &event = append.events[i];
+        std::shared_ptr<const types::EventType> type = types::find_type(event.type);
+        int32 version = version_of_type(event, type.get());
+        if (type)
+            check_data(append, i, *type, version, checks);
+        prepared.push_back({&event, find_or_make_kind(category_of(append.stream), event.type), version});
+    }
     return prepared;
+}
+
+[[noreturn]] void raise_refused(const std::vector<Refusal> &refusals) {
+    core::json detail = core::json::array();
+    for (const Refusal &refusal : refusals)
+        detail.push_back(refusal.detail);
+    bool one = refusals.size() == 1;
+    pg::raise(invalid_event, {.message = one ? refusals.front().message
+                                             : std::to_string(refusals.size()) +
+                                                   " events are refused; the first: " + refusals.front().message,
+                              .detail = core::write_json(one ? detail[0] : detail),
+                              .hint = "View event_types shows what data of the type must look like."});
+}
+
+// A validator could have appended to a stream whose version is checked already.
+void check_untouched(const std::vector<Append> &appends, const std::vector<Plan> &plans) {
+    for (size_t i = 0; i < appends.size(); i++) {
+        std::optional<Stream> now = find_newest_stream(appends[i].stream);
+        if (plans[i].write && (now ? last_version(now->id) : 0) != plans[i].version)
+            pg::raise(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION,
+                      {.message = "a validator appended to stream \"" + appends[i].stream + "\" itself",
+                       .hint = "A validator looks at the data that it is given, and changes nothing."});
+    }
 }
 
 class EventWriter {
@@ -374,17 +426,23 @@ std::vector<Appended> append_checked(const std::vector<Append> &appends) {
         raise_wrong_version(refusals);
 
     std::vector<std::vector<PreparedEvent>> prepared(appends.size());
+    Checks checks;
     bool any = false;
     for (size_t i = 0; i < appends.size(); i++) {
         if (!plans[i].write)
             continue;
         any = true;
-        prepared[i] = prepare(appends[i]);
-        if (!plans[i].stream)
-            plans[i].stream = make_stream(appends[i].stream);
+        prepared[i] = prepare(appends[i], checks);
     }
+    if (!checks.refusals.empty())
+        raise_refused(checks.refusals);
     if (!any)
         return results;
+    if (checks.called_user)
+        check_untouched(appends, plans);
+    for (size_t i = 0; i < appends.size(); i++)
+        if (plans[i].write && !plans[i].stream)
+            plans[i].stream = make_stream(appends[i].stream);
     write(appends, plans, prepared);
     return results;
 }

@@ -36,20 +36,27 @@ EventSource::~EventSource() {
         MemoryContextDelete(row_memory_);
 }
 
-EventRow read_user_event(const pg::RowReader &reader, std::string_view stream) {
+EventRow read_user_event(const pg::RowReader &reader, std::string_view stream, types::Upcasts &upcasts) {
     bool is_null;
-    const Kind &kind = kind_of(DatumGetInt32(reader.column(6, &is_null)));
-    return {.position = DatumGetInt64(reader.column(1, &is_null)),
-            .version = DatumGetInt64(reader.column(3, &is_null)),
-            .stream = stream,
-            .category = kind.category,
-            .type = kind.type,
-            .data = reader.column(11, &is_null),
-            .metadata = reader.column(12, &is_null),
-            .event_id = reader.column(8, &is_null),
-            .recorded_at = reader.column(4, &is_null),
-            .actor = reader.column(10, &is_null),
-            .type_version = DatumGetInt32(reader.column(7, &is_null))};
+    int32 kind_id = DatumGetInt32(reader.column(6, &is_null));
+    const Kind &kind = kind_of(kind_id);
+    EventRow row{.position = DatumGetInt64(reader.column(1, &is_null)),
+                 .version = DatumGetInt64(reader.column(3, &is_null)),
+                 .stream = stream,
+                 .category = kind.category,
+                 .type = kind.type,
+                 .data = reader.column(11, &is_null),
+                 .metadata = reader.column(12, &is_null),
+                 .event_id = reader.column(8, &is_null),
+                 .recorded_at = reader.column(4, &is_null),
+                 .actor = reader.column(10, &is_null),
+                 .type_version = DatumGetInt32(reader.column(7, &is_null))};
+    if (upcasts.apply(kind.type, row.position, row.type_version, row.data)) {
+        const Kind &again = kind_of(kind_id); // users' code ran, and may have emptied the cache of kinds
+        row.category = again.category;
+        row.type = again.type;
+    }
+    return row;
 }
 
 EventRow read_run_event(const pg::RowReader &reader, std::string_view stream, std::string &type) {

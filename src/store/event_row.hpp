@@ -2,6 +2,7 @@
 #pragma once
 
 #include "pg/relation.hpp"
+#include "types/upcast.hpp"
 
 namespace chronicle::store {
 
@@ -43,7 +44,8 @@ private:
 };
 
 /// The row of chronicle_data.event that the reader stands on, of a stream whose name the caller knows.
-EventRow read_user_event(const pg::RowReader &reader, std::string_view stream);
+/// `upcasts` bring its data to the newest version of its type; they belong to the scan.
+EventRow read_user_event(const pg::RowReader &reader, std::string_view stream, types::Upcasts &upcasts);
 /// The row of chronicle_data.workflow_event that the reader stands on. `type` keeps the type's text.
 EventRow read_run_event(const pg::RowReader &reader, std::string_view stream, std::string &type);
 

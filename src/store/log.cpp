@@ -225,7 +225,7 @@ private:
         if (DatumGetInt64(reader.column(3, &is_null)) <= stream.hidden || !stream.readable ||
             !wants_category(category_of(stream.name)))
             return std::nullopt;
-        return read_user_event(reader, stream.name);
+        return read_user_event(reader, stream.name, upcasts_);
     }
 
     std::optional<EventRow> run_row(const pg::RowReader &reader) {
@@ -259,6 +259,7 @@ private:
     std::optional<PathFilter> path_;
     std::vector<std::unique_ptr<LogSource>> sources_;
     Streams streams_;
+    types::Upcasts upcasts_;
     Runs runs_;
     std::string run_type_;
     bool started_ = false;

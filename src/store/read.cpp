@@ -56,13 +56,14 @@ private:
         if (!reader_ || (range_.count && given_ >= *range_.count) || !reader_->next(range_.backwards))
             return nullptr;
         given_++;
-        return &row_.emplace(read_user_event(*reader_, name_));
+        return &row_.emplace(read_user_event(*reader_, name_, upcasts_));
     }
 
     const std::string name_;
     const Range range_;
     std::optional<pg::IndexReader> reader_; // nothing: no such stream
     std::optional<EventRow> row_;
+    types::Upcasts upcasts_;
     int64 given_ = 0;
 };
 

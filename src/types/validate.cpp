@@ -1,0 +1,64 @@
+#include "core/json.hpp"
+#include "core/schema.hpp"
+
+#include "types/validate.hpp"
+
+#include "access/access.hpp"
+
+extern "C" {
+#include "catalog/pg_type_d.h"
+}
+
+namespace chronicle::types {
+
+namespace {
+
+std::optional<Refusal> by_schema(const core::Schema &schema, Datum data) {
+    core::Result<core::json> value = core::parse_json(pg::jsonb_to_string(data));
+    if (!value)
+        return Refusal{"$", "the data cannot be checked: " + value.problem.substr(0, 100)};
+    std::optional<core::SchemaFault> fault = schema.check(*value, core_guard);
+    return fault ? std::optional(Refusal{fault->path, fault->reason}) : std::nullopt;
+}
+
+// Cancel, shutdown, what a repetition of the transaction cures, and what is wrong with the server.
+bool must_pass(const pg::Error &error) {
+    std::string code = error.sqlstate_text();
+    return error.is_transient() || code.starts_with("40") || code.starts_with("53") || code.starts_with("57") ||
+           code.starts_with("58");
+}
+
+std::optional<Refusal> by_function(const OwnedFunction &validator, Datum data) {
+    Oid owner = owner_of(validator, "validator " + validator.name);
+    access::OwnerScope as_owner(owner, validator.search_path);
+    pg::UserFunction function(validator.name, validator_signature(), owner); // one that is gone is nobody's bad data
+    try {
+        NullableDatum argument{data, false};
+        NullableDatum said = function.call(&argument);
+        return said.isnull ? std::nullopt : std::optional(Refusal{"$", pg::to_string(said.value)});
+    } catch (const pg::Error &error) {
+        if (must_pass(error))
+            throw;
+        return Refusal{"$", error.message(), error.sqlstate_text(), error.context()};
+    }
+}
+
+} // namespace
+
+pg::Signature validator_signature() { return {"validator(data jsonb) returns text", 1, {JSONBOID}, TEXTOID}; }
+
+std::optional<Refusal> validate(const EventType &type, int32 version, Datum data, bool &called_user) {
+    auto found = type.versions.find(version);
+    if (found == type.versions.end())
+        return std::nullopt;
+    const Version &wanted = found->second;
+    if (wanted.schema)
+        if (std::optional<Refusal> refusal = by_schema(*wanted.schema, data))
+            return refusal;
+    if (!wanted.validator)
+        return std::nullopt;
+    called_user = true;
+    return by_function(*wanted.validator, data);
+}
+
+} // namespace chronicle::types
