@@ -172,7 +172,7 @@ SET ROLE regress_types_limited;
 SELECT chronicle_data.upcast_data(:theirs) AS not_theirs, chronicle_data.upcast_data(0) AS not_there;
 SELECT types_raised('SELECT types_private.color(''{}'')') AS not_directly;
 RESET ROLE;
-SELECT regexp_replace(types_raised(format('SELECT data FROM read_stream(%L)', stream)), '"context".*?(,"global_position":)\d+', '\1N') AS raised
+SELECT regexp_replace(regexp_replace(types_raised(format('SELECT data FROM read_stream(%L)', stream)), '"context":".*?",', ''), '"global_position":\d+', '"global_position":N') AS raised
   FROM unnest(ARRAY['types_d-1', 'types_d-2', 'types_d-3']) AS stream;
 SELECT split_part(types_raised('SELECT data FROM events WHERE stream = ''types_d-1'''), '{', 1) AS in_the_view;
 ALTER FUNCTION types_private.color(jsonb) RENAME TO gone;
