@@ -210,6 +210,8 @@ void lock_task(const Held &held) {
         raise_lost(held, rows[0].text(4));
     if (state == "completed" || state == "failed")
         raise_lost(held, "finished");
+    if (state == "expired")
+        raise_lost(held, "expired");
     if (state == "cancelled" || !node_waits(held))
         raise_lost(held, "cancelled");
     if (state != "claimed" || rows[0].boolean(3))
