@@ -1,5 +1,6 @@
 # Nodes that wait survive the server: kill -9 of everything, restarts, a downtime in which they come due. Each wait ends
 # once, and what nodes after it write is there once.
+# crash-expected
 use strict;
 use warnings FATAL => 'all';
 
@@ -50,8 +51,8 @@ ask('CREATE TABLE written (what text)');
 sub writes { return [ $_[0], "INSERT INTO written VALUES ('$_[1]')" ] }
 sub control { my ($id, $type, %config) = @_; return { id => $id, nodeType => $type, config => \%config } }
 
-make_workflow($node, $db, 'timer', [ control('t', 'wait.timer', for => '2s'), writes('w', 'timer') ], ['t>w']);
-make_workflow($node, $db, 'past', [ control('t', 'wait.timer', for => '1s'), writes('w', 'past') ], ['t>w']);
+make_workflow($node, $db, 'timer', [ control('t', 'wait.timer', for => '4s'), writes('w', 'timer') ], ['t>w']);
+make_workflow($node, $db, 'past', [ control('t', 'wait.timer', for => '3s'), writes('w', 'past') ], ['t>w']);
 make_workflow($node, $db, 'signal', [ control('s', 'wait.signal', name => 'go'), writes('w', 'signal') ], ['s>w']);
 make_workflow($node, $db, 'early', [ control('t', 'wait.signal', name => 'start'), control('s', 'wait.signal', name => 'go'), writes('w', 'early') ], [ 't>s', 's>w' ]);
 make_workflow($node, $db, 'task', [ control('t', 'task.external', queue => 'q'), writes('w', 'task') ], ['t>w']);
@@ -71,7 +72,7 @@ my ($child) = ask("SELECT execution_id FROM chronicle.executions WHERE parent_ex
 node_is($child, 's', 'waiting', 'the child waits');
 
 # Down for longer than the timer and the lease last; what comes due meanwhile fires once it is up.
-crash(3);
+crash(4);
 run_ends($node, $db, $run{past}, 'completed', 'a timer that came due while the server was down fires');
 run_ends($node, $db, $run{timer}, 'completed', 'a timer that had begun before it fires');
 run_ends($node, $db, $run{expires}, 'failed', 'a lease that ended while the server was down ends its attempt');
