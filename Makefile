@@ -72,7 +72,7 @@ BROKEN_OBJS = $(filter-out src/store/order.o,$(OBJS)) src/store/order.broken.o
 src/store/order.broken.o: src/store/order.cpp src/store/order.o
 	$(CXX) $(CXXFLAGS) $(CPPFLAGS) $(CFLAGS_SL) -DCHRONICLE_BREAK_HORIZON=$(or $(BREAK_HORIZON),2) -c -o $@ $<
 chronicle_broken.so: $(BROKEN_OBJS)
-	$(CXX) $(CXXFLAGS) -shared -o $@ $(BROKEN_OBJS) $(LDFLAGS) -lstdc++
+	$(CXX) $(CXXFLAGS) -shared -o $@ $(BROKEN_OBJS) $(LDFLAGS) $(SHLIB_LINK)
 
 build:
 	mkdir -p $@

@@ -103,10 +103,14 @@ store_reads() {
 
 store_stored() {
     local title="append_event beside $stored million events, 4 clients" fill=() million
-    bench_wanted "$title" || return 0
+    local rare="reads of a rare type, a rare category and an absent type beside $stored million events"
+    bench_wanted "$title$rare" || return 0
     for ((million = 1; million <= stored; million++)); do fill+=("$here/store/setup_stored.sql"); done
-    step "preparing: an empty store" bench_database store "$here/store/setup.sql"
-    step "preparing: $stored million events" bench_database large "$here/store/setup.sql" "${fill[@]}"
+    step "preparing: an empty store" bench_database store "$here/store/setup.sql" "$here/store/setup_rare.sql"
+    step "preparing: $stored million events" bench_database large "$here/store/setup.sql" "${fill[@]}" \
+        "$here/store/setup_rare.sql"
+    measure "$rare" "large=store_in large rare 1" "empty=store_in store rare 1"
+    goal "$rare" large empty "the same, empty" 0.80
     measure "$title" "large=store_in large append 4" "empty=store_in store append 4"
     goal "$title" large empty "the same, empty" 0.90
 }

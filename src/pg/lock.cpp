@@ -23,6 +23,12 @@ bool lock(LockKind kind, uint64 key, LOCKMODE mode) {
     return call([&]() noexcept { return LockAcquire(&tag, mode, false, false); }) == LOCKACQUIRE_OK;
 }
 
+std::optional<bool> lock_if_free(LockKind kind, uint64 key, LOCKMODE mode) {
+    LOCKTAG tag = lock_tag(kind, key);
+    LockAcquireResult result = call([&]() noexcept { return LockAcquire(&tag, mode, false, true); });
+    return result == LOCKACQUIRE_NOT_AVAIL ? std::nullopt : std::optional(result == LOCKACQUIRE_OK);
+}
+
 bool try_lock(LockKind kind, uint64 key, LOCKMODE mode) {
     LOCKTAG tag = lock_tag(kind, key);
     return call([&]() noexcept { return LockAcquire(&tag, mode, false, true); }) != LOCKACQUIRE_NOT_AVAIL;

@@ -18,7 +18,9 @@ LOCKTAG lock_tag(LockKind kind, uint64 key);
 /// Takes the lock until the end of the transaction; waits for others (their deadlock is 40P01). False when this
 /// transaction had it already.
 bool lock(LockKind kind, uint64 key, LOCKMODE mode = ExclusiveLock);
-/// The same without waiting; false when somebody else holds it.
+/// As lock() where it need not wait; nothing when somebody else holds it, or waits for it.
+std::optional<bool> lock_if_free(LockKind kind, uint64 key, LOCKMODE mode = ExclusiveLock);
+/// Whether it could be taken (or was held already) without waiting.
 bool try_lock(LockKind kind, uint64 key, LOCKMODE mode = ExclusiveLock);
 /// For the process instead of the transaction: freed by its exit.
 bool try_lock_for_session(LockKind kind, uint64 key);

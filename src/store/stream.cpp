@@ -6,6 +6,7 @@
 #include "pg/datum.hpp"
 #include "pg/lock.hpp"
 #include "pg/relation.hpp"
+#include "pg/xact.hpp"
 #include "settings.hpp"
 #include "sqlstates.hpp"
 #include "store/catalog.hpp"
@@ -100,13 +101,29 @@ void check_type_not_reserved(std::string_view type) {
                                           .hint = "Names that begin with \"$\" belong to chronicle itself."});
 }
 
+// PostgreSQL's deadlock detector fails the waiter that looks first, and that may be one who merely stands in the queue
+// between two whose transactions wait for each other. One that holds nothing cannot be a part of their deadlock: it
+// queues anew, behind them, and the detector finds them.
+static bool wait_for_stream(uint64 key) {
+    bool holds_nothing = locked == 0 && !TransactionIdIsValid(GetTopTransactionIdIfAny());
+    if (!holds_nothing)
+        return pg::lock(pg::LockKind::stream, key);
+    std::optional<pg::Error> failed = pg::attempt([&] { (void)pg::lock(pg::LockKind::stream, key); });
+    if (!failed)
+        return true;
+    if (failed->sqlstate() != ERRCODE_T_R_DEADLOCK_DETECTED)
+        throw std::move(*failed);
+    return pg::lock(pg::LockKind::stream, key);
+}
+
 void lock_streams_sorted(const std::vector<std::string_view> &streams) {
     std::vector<uint64> keys;
     for (std::string_view stream : streams)
         keys.push_back(pg::lock_key(stream));
     std::sort(keys.begin(), keys.end());
     for (uint64 key : keys) {
-        if (pg::lock(pg::LockKind::stream, key))
+        std::optional<bool> taken = pg::lock_if_free(pg::LockKind::stream, key);
+        if (taken ? *taken : wait_for_stream(key))
             count_lock();
     }
 }
