@@ -23,6 +23,7 @@
 #include "worker/registry.hpp"
 
 extern "C" {
+#include "common/int.h"
 #include "pgtime.h"
 #include "utils/timestamp.h"
 }
