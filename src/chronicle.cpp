@@ -1,4 +1,5 @@
 // The module: settings, hooks, shared memory, launcher, in that order.
+#include "flow/retention.hpp"
 #include "flow/schedule.hpp"
 #include "flow/source.hpp"
 #include "flow/trigger.hpp"
@@ -53,6 +54,7 @@ extern "C" PGDLLEXPORT void _PG_init() {
     chronicle::worker::init_announcements();
     chronicle::flow::init_source();
     chronicle::worker::add_chore(chronicle::flow::fire_schedules);
+    chronicle::worker::add_chore(chronicle::flow::remove_expired_runs);
     chronicle::flow::init_triggers();
     chronicle::worker::init_ddl_hook();
     chronicle::store::init_scan();
