@@ -9,6 +9,7 @@ extern "C" {
 #include "commands/trigger.h"
 #include "nodes/makefuncs.h"
 #include "storage/lock.h"
+#include "utils/portal.h"
 }
 
 namespace chronicle::flow {
@@ -30,6 +31,7 @@ void check_deferred_constraints() {
 
 void clean_session() {
     pg::call([]() noexcept {
+        PortalHashTableDeleteAll(); // cursors WITH HOLD
         ResetTempTableNamespace();
         DropAllPreparedStatements();
         LockReleaseSession(USER_LOCKMETHOD);

@@ -1,0 +1,136 @@
+# Short nodes share a transaction within limits. For each limit: what happens without it, in plain SQL, and that it holds.
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+
+use ChronicleTest;
+use JSON::PP;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $db = 'postgres';
+my $node = new_node('batches', conf => "deadlock_timeout = 5ms\n");
+$node->safe_psql($db, <<'SQL');
+CREATE TABLE effect (run uuid, node text, xid text DEFAULT pg_current_xact_id()::text, backend int DEFAULT pg_backend_pid());
+CREATE TABLE parent (id int PRIMARY KEY);
+CREATE TABLE child (id int REFERENCES parent DEFERRABLE INITIALLY DEFERRED);
+CREATE TABLE pair (id int PRIMARY KEY, touched int DEFAULT 0);
+INSERT INTO pair SELECT generate_series(1, 2);
+CREATE SEQUENCE once;
+SQL
+
+# A node that notes its transaction, after doing `first`.
+sub noted {
+    my ($id, %more) = @_;
+    my $first = delete $more{first} // '1';
+    return {
+        id => $id,
+        nodeType => 'sql.query',
+        config => {
+            sql => "INSERT INTO effect (run, node) SELECT :run::uuid, '$id' FROM (SELECT ($first) AS x OFFSET 0) AS f WHERE x IS NOT NULL",
+            parameters => { run => { '$' => '$.execution_id' } }
+        },
+        %more
+    };
+}
+
+sub chain { my @n = @_; return [ map { "$n[$_]{id}>$n[$_ + 1]{id}" } 0 .. $#n - 1 ]; }
+
+sub run_chain {
+    my ($id, @nodes) = @_;
+    make_workflow($node, $db, $id, \@nodes, chain(@nodes));
+    my $run = start_run($node, $db, $id);
+    run_ends($node, $db, $run, 'completed', "$id: completed");
+    return $run;
+}
+
+# What psql says of statements that are run as one transaction.
+sub plain {
+    my ($sql) = @_;
+    my (undef, $out, $errors) = $node->psql($db, "\\set VERBOSITY verbose\nBEGIN;\n$sql\nCOMMIT;", on_error_stop => 0);
+    return ($out, $errors);
+}
+
+sub largest { return $node->safe_psql($db, "SELECT max(n) FROM (SELECT count(*) AS n FROM effect WHERE run = '$_[0]' GROUP BY xid) AS t"); }
+
+# --- how many: without it a long chain would be one transaction of any length ---
+
+my @long = map { noted("n$_") } 1 .. 70;
+for my $limit (32, 4, 1) {
+    $node->append_conf('postgresql.conf', "chronicle.worker_batch = $limit\n");
+    $node->reload;
+    $node->safe_psql($db, "SELECT pg_terminate_backend(pid) FROM chronicle.workers WHERE role = 'executor'"); # the next ones have it
+    my $run = run_chain("chain$limit", @long);
+    is($node->safe_psql($db, "SELECT count(*), count(DISTINCT node) FROM effect WHERE run = '$run'"), '70|70', "worker_batch = $limit: each node has run once");
+    cmp_ok(largest($run), '<=', $limit, "… and at most $limit in a transaction");
+}
+cmp_ok($node->safe_psql($db, "SELECT max(n) FROM (SELECT count(*) AS n FROM effect GROUP BY xid) AS t"), '>', 1, 'some did share one');
+is($node->safe_psql($db, 'SELECT max(n) FROM (SELECT count(DISTINCT run) AS n FROM effect GROUP BY xid) AS t'), '1', 'runs never share one');
+$node->append_conf('postgresql.conf', "chronicle.worker_batch = 32\n");
+$node->reload;
+$node->safe_psql($db, "SELECT pg_terminate_backend(pid) FROM chronicle.workers WHERE role = 'executor'");
+
+# --- how long: without it what is done is not seen until the slow one is ---
+
+{
+    my $run = run_chain('slow', noted('quick'), noted('slow', first => '(SELECT pg_sleep(0.2))::text'), noted('after'));
+    is($node->safe_psql($db, "SELECT count(*) FROM effect AS a JOIN effect AS b USING (run, xid) WHERE run = '$run' AND a.node = 'quick' AND b.node = 'slow'"),
+        '0', 'a node that takes longer is not in the transaction of the one before');
+    is($node->safe_psql($db, "SELECT count(*), count(DISTINCT node) FROM effect WHERE run = '$run'"), '3|3', 'and has run to its end once');
+    make_workflow($node, $db, 'seen', [ noted('quick'), [ 'slow', long_sql() ] ], ['quick>slow']);
+    $run = start_run($node, $db, 'seen');
+    executor_of($node, $db, $db, 'slow');
+    is($node->safe_psql($db, "SELECT count(*) FROM effect WHERE run = '$run'"), '1', 'while the slow one runs, what was done before it is committed');
+    is($node->safe_psql($db, "SELECT string_agg(node_id || ' ' || status, ', ' ORDER BY node_id) FROM chronicle.node_executions WHERE execution_id = '$run'"), 'quick completed, slow running', 'and shown');
+    $node->safe_psql($db, "SELECT chronicle.cancel_execution('$run')");
+}
+
+# --- constraints are checked at the end of each node: else the commit fails, and takes with it what was fine ---
+
+my ($out, $errors) = plain("SAVEPOINT a; INSERT INTO child VALUES (1); RELEASE a; SAVEPOINT b; INSERT INTO effect (node) VALUES ('fine'); RELEASE b;");
+like($errors, qr/23503/, 'plain SQL: the commit fails');
+is($node->safe_psql($db, "SELECT count(*) FROM effect WHERE node = 'fine'"), '0', '… and what was fine is lost');
+{
+    make_workflow($node, $db, 'deferred', [ [ 'bad', 'INSERT INTO child VALUES (1)', on_failure => 'continue' ], noted('fine') ], ['bad>fine']);
+    my $run = start_run($node, $db, 'deferred');
+    run_ends($node, $db, $run, 'completed', 'as nodes: the run goes on');
+    is($node->safe_psql($db, "SELECT node_id, status, sqlstate FROM chronicle.node_executions WHERE execution_id = '$run' ORDER BY 1"), "bad|failed|23503\nfine|completed|", '… the node that broke the constraint has failed, the other has not');
+    is($node->safe_psql($db, "SELECT count(*) FROM effect WHERE node = 'fine'"), '1', '… and has its effect');
+}
+
+# --- settings end with their node: a savepoint that is released keeps SET LOCAL ---
+
+($out) = plain("SAVEPOINT a; SET LOCAL work_mem = '77MB'; RELEASE a; SHOW work_mem;");
+like($out, qr/77MB/, 'plain SQL: SET LOCAL outlives RELEASE');
+{
+    my $run = run_chain('settings', { id => 'sets', nodeType => 'sql.query', config => { sql => "SELECT set_config('work_mem', '77MB', true)" } }, noted('looks', first => "CASE WHEN current_setting('work_mem') <> '77MB' THEN 1 END"));
+    is($node->safe_psql($db, "SELECT count(*) FROM effect WHERE run = '$run'"), '1', 'as nodes: it does not reach the next one');
+}
+
+# --- members may deadlock with members of another batch: then they are repeated alone (if the 50 ms are not over before) ---
+
+{
+    my $touch = sub { my ($id) = @_; return [ "touch$id", "UPDATE pair SET touched = touched + 1 WHERE id = $id" ]; };
+    my $wait = sub { my ($id) = @_; return [ "wait$id", 'SELECT pg_sleep(0.01)' ]; };
+    make_workflow($node, $db, 'up', [ $touch->(1), $wait->(1), $touch->(2) ], [ 'touch1>wait1', 'wait1>touch2' ]);
+    make_workflow($node, $db, 'down', [ $touch->(2), $wait->(2), $touch->(1) ], [ 'touch2>wait2', 'wait2>touch1' ]);
+    $node->safe_psql($db, "SELECT chronicle.execute_workflow(w) FROM generate_series(1, 40), unnest('{up,down}'::text[]) AS w");
+    wait_for($node, $db, "SELECT count(*) FROM chronicle.executions WHERE workflow_id IN ('up', 'down') AND ended_at IS NOT NULL", '80', 'runs that lock in opposite orders come to their ends');
+    is($node->safe_psql($db, "SELECT DISTINCT status FROM chronicle.executions WHERE workflow_id IN ('up', 'down')"), 'completed', '… all completed');
+    is($node->safe_psql($db, "SELECT DISTINCT max(attempts) FROM chronicle.node_executions WHERE workflow_id IN ('up', 'down')"), '1', '… without using up attempts');
+    is($node->safe_psql($db, 'SELECT string_agg(touched::text, \',\' ORDER BY id) FROM pair'), '80,80', '… each effect once');
+    note 'deadlocks: ' . $node->safe_psql($db, 'SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()');
+}
+
+# --- a lost worker: what it had not committed is repeated, and only that ---
+
+{
+    my $run = run_chain('lost', noted('a'), noted('b'), noted('dies', first => "CASE WHEN nextval('once') = 1 THEN pg_terminate_backend(pg_backend_pid()) ELSE true END"), noted('c'));
+    is($node->safe_psql($db, "SELECT string_agg(node, ' ' ORDER BY node) FROM effect WHERE run = '$run'"), 'a b c dies', 'each node that was in the lost transaction has its effect once');
+    is($node->safe_psql($db, "SELECT max(attempts) FROM chronicle.node_executions WHERE execution_id = '$run'"), '1', 'and no attempt is used up');
+}
+
+$node->stop;
+done_testing();
