@@ -19,6 +19,7 @@
 #include "flow/limits.hpp"
 
 #include "flow/batch_context.hpp"
+#include "flow/queue.hpp"
 #include "flow/slots.hpp"
 #include "worker/registry.hpp"
 
@@ -28,7 +29,6 @@ namespace {
 
 constexpr int bells_at_once = 500;
 constexpr int locked_runs_passed_over = 16;
-constexpr int look_again_ms = 50;
 
 bool passed_over = false; // the last look found runs whose lock somebody had
 
@@ -237,8 +237,6 @@ void hand_out_slots() {
     } while (more);
 }
 
-TimestampTz next_hand_out() {
-    return passed_over ? TimestampTzPlusMilliseconds(GetCurrentTimestamp(), look_again_ms) : 0;
-}
+TimestampTz next_hand_out() { return passed_over ? look_again_at() : 0; }
 
 } // namespace chronicle::flow

@@ -11,6 +11,7 @@
 extern "C" {
 #include "pgstat.h"
 #include "utils/acl.h"
+#include "utils/array.h"
 }
 
 namespace chronicle::flow {
@@ -18,20 +19,42 @@ namespace chronicle::flow {
 namespace {
 
 constexpr int candidate_limit = 16;
+constexpr size_t locked_limit = 64; // runs passed over in one look
 constexpr int loss_limit = 3;
+constexpr int look_again_ms = 50;
+constexpr const char *lock_wait = "100ms";
+
+bool lost_and_locked = false; // reclaim() could not take back all
 
 struct Candidate {
     pg::Uuid execution;
     int node_index;
 };
 
-std::vector<Candidate> candidates(const std::string &owner) {
-    static constexpr Oid types[] = {TEXTOID, INT4OID};
+Datum make_uuid_array(const std::vector<pg::Uuid> &ids) {
+    std::vector<Datum> elements;
+    for (const pg::Uuid &id : ids)
+        elements.push_back(pg::make_uuid(id));
+    Datum *values = elements.data();
+    int count = static_cast<int>(elements.size());
+    return pg::call([&]() noexcept {
+        return PointerGetDatum(construct_array(values, count, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
+    });
+}
+
+// `passed_over`: runs whose locks somebody has; behind their nodes others wait.
+std::vector<Candidate> candidates(const std::string &owner, const std::vector<pg::Uuid> &passed_over) {
+    static constexpr Oid types[] = {TEXTOID, INT4OID, UUIDARRAYOID};
     static pg::Statement find{"SELECT execution_id, node_index FROM chronicle_data.node_task "
                               "WHERE state = 'ready' AND owner = $1 ORDER BY priority DESC, queue_number LIMIT $2",
                               types};
+    static pg::Statement find_others{
+        "SELECT execution_id, node_index FROM chronicle_data.node_task WHERE state = 'ready' AND owner = $1 "
+        "AND execution_id <> ALL ($3) ORDER BY priority DESC, queue_number LIMIT $2",
+        types};
     pg::Values values;
-    pg::Rows rows = find.run(values.text(owner).int4(candidate_limit));
+    values.text(owner).int4(candidate_limit).add(make_uuid_array(passed_over));
+    pg::Rows rows = (passed_over.empty() ? find : find_others).run(values);
     std::vector<Candidate> found;
     for (uint64 i = 0; i < rows.count; i++)
         found.push_back({rows[i].uuid(1), rows[i].int4(2)});
@@ -110,27 +133,51 @@ bool record_claim(const Claim &claim, TimestampTz now) {
     return true;
 }
 
-// One look at the queue. `wait_for`: a run whose lock somebody held; the next look waits for it.
+void lock_for_a_while(const pg::Uuid &execution) {
+    pg::GucScope settings;
+    settings.set("lock_timeout", lock_wait);
+    lock_execution(execution);
+}
+
+// The caller holds the run's lock. Nothing: it is not ready any more, or is to be held; then behind it may be others.
+std::optional<Claim> claim_candidate(const Candidate &candidate, const Claimant &claimant,
+                                     std::optional<pg::Uuid> &wait_for) {
+    TimestampTz now = GetCurrentTimestamp();
+    std::optional<Claim> claim = take(candidate, claimant, now);
+    if (!claim)
+        return std::nullopt;
+    if (!record_claim(*claim, now)) {
+        hold(*claim);
+        wait_for = claim->execution; // look again
+        return std::nullopt;
+    }
+    wait_for.reset();
+    return claim;
+}
+
+// One look at the queue. `wait_for`: a run whose lock somebody held; the next look waits for it, a little: it may be a
+// caller's transaction that stays open, and there may be other work meanwhile (55P03: the look after that does not
+// wait).
 std::optional<Claim> look(const Claimant &claimant, std::optional<pg::Uuid> &wait_for) {
     access::EngineScope engine;
-    if (wait_for)
-        lock_execution(*wait_for);
     std::optional<pg::Uuid> waited_for = std::exchange(wait_for, std::nullopt);
-    for (const Candidate &candidate : candidates(claimant.owner)) {
-        if (candidate.execution != waited_for && !try_lock_execution(candidate.execution)) {
-            if (!wait_for)
-                wait_for = candidate.execution;
-            continue;
-        }
-        TimestampTz now = GetCurrentTimestamp();
-        if (std::optional<Claim> claim = take(candidate, claimant, now)) {
-            if (!record_claim(*claim, now)) {
-                hold(*claim);
-                wait_for = claim->execution; // look again: behind it may be others
+    if (waited_for)
+        lock_for_a_while(*waited_for);
+    std::vector<pg::Uuid> locked;
+    auto is_locked = [&](const pg::Uuid &id) { return std::find(locked.begin(), locked.end(), id) != locked.end(); };
+    for (size_t before = 1; locked.size() != before && locked.size() <= locked_limit;) {
+        before = locked.size();
+        for (const Candidate &candidate : candidates(claimant.owner, locked)) {
+            if (is_locked(candidate.execution))
+                continue;
+            if (candidate.execution != waited_for && !try_lock_execution(candidate.execution)) {
+                locked.push_back(candidate.execution);
+                if (!wait_for)
+                    wait_for = candidate.execution;
                 continue;
             }
-            wait_for.reset();
-            return claim;
+            if (std::optional<Claim> claim = claim_candidate(candidate, claimant, wait_for))
+                return claim;
         }
     }
     return std::nullopt;
@@ -204,19 +251,22 @@ void fail_node(const pg::Uuid &id, int node_index, const pg::Error &error) {
 }
 
 // One lost node, in a transaction of its own: two runs are never locked at once.
-void take_back(const Lost &lost) {
+// False: somebody has the run's lock, perhaps a caller's transaction that stays open; the scheduler must not wait for
+// it.
+bool take_back(const Lost &lost) {
     static constexpr Oid types[] = {UUIDOID, INT4OID, INT4OID, INT8OID};
     static pg::Statement find{
         "SELECT losses, alone FROM chronicle_data.node_task WHERE execution_id = $1 AND node_index = $2 "
         "AND state = 'running' AND lease_slot = $3 AND lease_generation = $4",
         types};
     access::EngineScope engine;
-    lock_execution(lost.execution);
+    if (!try_lock_execution(lost.execution))
+        return false;
     pg::Values values;
     values.uuid(lost.execution).int4(lost.node_index).int4(lost.slot);
     pg::Rows rows = find.run(values.int8(static_cast<int64>(lost.generation)));
     if (rows.empty())
-        return;
+        return true;
     bool counts = worker::loss_counts(lost.slot, lost.generation);
     if (counts && rows[0].boolean(2) && rows[0].int4(1) + 1 >= loss_limit)
         fail_node(lost.execution, lost.node_index,
@@ -226,13 +276,16 @@ void take_back(const Lost &lost) {
                              .hint = "The server log tells how; the node may exhaust memory or end its own session."}));
     else
         make_ready(lost, counts);
+    return true;
 }
 
 } // namespace
 
 std::optional<Claim> claim_next(const Claimant &claimant) {
     std::optional<pg::Uuid> wait_for;
+    bool again;
     do {
+        again = false;
         try {
             pg::start_transaction();
             std::optional<Claim> claim = look(claimant, wait_for);
@@ -243,12 +296,13 @@ std::optional<Claim> claim_next(const Claimant &claimant) {
             pg::abort_transaction();
             if (!error.is_transient())
                 throw;
+            again = true;
         } catch (...) {
             pg::abort_transaction();
             throw;
         }
         pg::check_interrupts();
-    } while (wait_for);
+    } while (wait_for || again);
     return std::nullopt;
 }
 
@@ -265,15 +319,25 @@ std::vector<worker::Demand> demand() {
 }
 
 void reclaim() {
+    lost_and_locked = false;
     pg::start_transaction();
     std::vector<Lost> all = find_lost();
     pg::commit_transaction();
     for (const Lost &lost : all) {
         pg::start_transaction();
-        take_back(lost);
+        lost_and_locked |= !take_back(lost);
         pg::commit_transaction();
     }
 }
+
+void reclaim_again() {
+    if (lost_and_locked)
+        reclaim();
+}
+
+TimestampTz next_reclaim() { return lost_and_locked ? look_again_at() : 0; }
+
+TimestampTz look_again_at() { return TimestampTzPlusMilliseconds(GetCurrentTimestamp(), look_again_ms); }
 
 TimestampTz promote_due() {
     static pg::Statement promote{
@@ -310,8 +374,9 @@ void fail_ready_of(const std::string &owner, int sqlstate, const std::string &re
             if (found) {
                 pg::Uuid id = rows[0].uuid(1);
                 int node = rows[0].int4(2);
-                lock_execution(id);
-                fail_node(id, node, pg::Error(sqlstate, {.message = reason}));
+                found = try_lock_execution(id); // else at the next look
+                if (found)
+                    fail_node(id, node, pg::Error(sqlstate, {.message = reason}));
             }
         }
         pg::commit_transaction();

@@ -30,6 +30,12 @@ std::vector<worker::Demand> demand();
 /// Nodes whose executor is dead become ready again, or fail for good when they were lost three times while they ran
 /// alone. In transactions of its own.
 void reclaim();
+/// The same for those whose run was locked at that time; when to try it (0: there are none).
+void reclaim_again();
+TimestampTz next_reclaim();
+
+/// Soon: when the scheduler looks again at what somebody had locked.
+TimestampTz look_again_at();
 
 /// Inside a transaction: retries that are due become ready. Returns when the next one is due (0: none).
 TimestampTz promote_due();

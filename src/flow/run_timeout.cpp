@@ -5,6 +5,7 @@
 // Crash at every point: timeout_at stands in the run's row; after a restart what is overdue is ended at once.
 #include "flow/progress.hpp"
 
+#include "flow/queue.hpp"
 #include "flow/run_timeout.hpp"
 
 namespace chronicle::flow {
@@ -28,7 +29,8 @@ void time_out(const pg::Uuid &id) {
                                "AND timeout_at <= clock_timestamp()",
                                types};
     access::EngineScope engine;
-    lock_execution(id);
+    if (!try_lock_execution(id)) // an executor that records, or a caller's transaction that stays open
+        return;
     pg::Values values;
     if (check.run(values.uuid(id)).empty())
         return;
@@ -44,26 +46,24 @@ void time_out(const pg::Uuid &id) {
 
 } // namespace
 
+// One page; what is left, and what was locked, is looked at again soon (next_timeout).
 void end_timed_out() {
-    std::vector<pg::Uuid> overdue;
-    do {
+    pg::start_transaction();
+    std::vector<pg::Uuid> overdue = find_overdue();
+    pg::commit_transaction();
+    for (const pg::Uuid &id : overdue) {
         pg::start_transaction();
-        overdue = find_overdue();
+        time_out(id);
         pg::commit_transaction();
-        for (const pg::Uuid &id : overdue) {
-            pg::start_transaction();
-            time_out(id);
-            pg::commit_transaction();
-            pg::check_interrupts();
-        }
-    } while (!overdue.empty());
+        pg::check_interrupts();
+    }
 }
 
 TimestampTz next_timeout() {
     static pg::Statement find{"SELECT min(timeout_at) FROM chronicle_data.execution WHERE timeout_at IS NOT NULL"};
     access::EngineScope engine;
     pg::Rows rows = find.run();
-    return rows[0].null(1) ? 0 : rows[0].time(1);
+    return rows[0].null(1) ? 0 : std::max(rows[0].time(1), look_again_at());
 }
 
 } // namespace chronicle::flow

@@ -14,7 +14,8 @@ namespace {
 
 TimestampTz look(std::vector<worker::Demand> &demands) {
     TimestampTz due = 0;
-    for (TimestampTz next : {wake_parents(), expire_tasks(), promote_due(), next_timeout(), next_hand_out()})
+    for (TimestampTz next :
+         {wake_parents(), expire_tasks(), promote_due(), next_timeout(), next_hand_out(), next_reclaim()})
         if (next != 0 && (due == 0 || next < due))
             due = next;
     for (worker::Demand &d : demand())
@@ -30,6 +31,7 @@ bool step(const worker::Claimant &claimant) {
 }
 
 void attend() {
+    reclaim_again();
     end_timed_out();
     cancel_abandoned();
     hand_out_slots();

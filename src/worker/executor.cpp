@@ -78,6 +78,10 @@ void interrupt_if_asked() {
 void on_interrupt(int) {
     int saved_errno = errno;
     interrupt_if_asked();
+    if (get_timeout_indicator(LOCK_TIMEOUT, false)) { // PostgreSQL's lock_timeout comes this way
+        QueryCancelPending = true;
+        InterruptPending = true;
+    }
     SetLatch(MyLatch);
     errno = saved_errno;
 }
@@ -222,6 +226,7 @@ void run(int slot) {
     pg::call([&]() noexcept {
         SetConfigOption("application_name", "chronicle executor", PGC_USERSET, PGC_S_SESSION);
         SetConfigOption("statement_timeout", "0", PGC_USERSET, PGC_S_SESSION);
+        SetConfigOption("lock_timeout", "0", PGC_USERSET, PGC_S_SESSION); // the engine's own locks; a node may set it
     });
     serve({owner, my_slot, my_generation});
 }

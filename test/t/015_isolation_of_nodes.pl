@@ -30,8 +30,9 @@ CREATE FUNCTION leftovers(owner text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE found text[] := '{}';
 BEGIN
     IF current_user <> owner THEN found := found || ('role ' || current_user); END IF;
-    found := found || ARRAY(SELECT 'setting ' || name || ' = ' || setting FROM pg_settings WHERE source = 'session' AND name NOT IN ('application_name', 'statement_timeout', 'search_path') ORDER BY name);
+    found := found || ARRAY(SELECT 'setting ' || name || ' = ' || setting FROM pg_settings WHERE source = 'session' AND name NOT IN ('application_name', 'statement_timeout', 'lock_timeout', 'search_path') ORDER BY name);
     IF current_setting('search_path') <> '"$user", public' THEN found := found || ('path ' || current_setting('search_path')); END IF;
+    IF current_setting('lock_timeout') <> '0' THEN found := found || 'lock_timeout'::text; END IF;
     IF current_setting('statement_timeout') <> '0' THEN found := found || 'statement_timeout'::text; END IF;
     IF current_setting('my.own', true) <> '' THEN found := found || 'own setting'::text; END IF;
     found := found || ARRAY(SELECT 'temporary ' || relname FROM pg_class WHERE relpersistence = 't' AND relnamespace = pg_my_temp_schema() AND relkind = 'r');
@@ -47,6 +48,7 @@ BEGIN
     SET search_path = pg_catalog;
     SET my.own = 'mine';
     SET statement_timeout = '1h';
+    SET lock_timeout = '1h';
     SET default_transaction_isolation = 'serializable';
     CREATE TEMP TABLE leftover AS SELECT 1 AS x;
     EXECUTE 'PREPARE leftover AS SELECT 1';
