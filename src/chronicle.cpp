@@ -7,6 +7,7 @@
 #include "settings.hpp"
 #include "state/snapshot.hpp"
 #include "store/order.hpp"
+#include "store/scavenge.hpp"
 #include "store/scan.hpp"
 #include "worker/ddl.hpp"
 #include "worker/process.hpp"
@@ -55,6 +56,7 @@ extern "C" PGDLLEXPORT void _PG_init() {
     chronicle::flow::init_source();
     chronicle::worker::add_chore(chronicle::flow::fire_schedules);
     chronicle::worker::add_chore(chronicle::flow::remove_expired_runs);
+    chronicle::worker::add_chore(chronicle::store::scavenge_in_background);
     chronicle::flow::init_triggers();
     chronicle::worker::init_ddl_hook();
     chronicle::store::init_scan();

@@ -14,6 +14,7 @@ int max_event_bytes = 1024 * 1024;
 int max_streams_per_transaction = 1000;
 int snapshot_every = 100;
 int keep_snapshots = 2;
+int scavenge_interval = 10;
 int output_rows = 1000;
 int max_output_bytes = 16 * 1024 * 1024;
 int default_retry_attempts = 1;
@@ -58,6 +59,8 @@ void define() {
          &snapshot_every, 100, 10, 10000, PGC_USERSET, 0},
         {"chronicle.keep_snapshots", "Snapshots kept of a stream, for aggregates that name no number.", &keep_snapshots,
          2, 1, 10, PGC_USERSET, 0},
+        {"chronicle.scavenge_interval", "Seconds between rounds that remove hidden events; -1: only scavenge() does.",
+         &scavenge_interval, 10, -1, 24 * 60 * 60, PGC_SUSET, GUC_UNIT_S},
         {"chronicle.output_rows", "Rows of a node's output that views and execution_result show.", &output_rows, 1000,
          0, 100000, PGC_SIGHUP, 0},
         {"chronicle.max_output_bytes", "The largest output (as JSON) that references and conditions read.",

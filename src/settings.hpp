@@ -11,6 +11,7 @@ extern int max_event_bytes; // chronicle.max_event_bytes: bytes
 extern int max_streams_per_transaction; // chronicle.max_streams_per_transaction
 extern int snapshot_every; // chronicle.snapshot_every: events
 extern int keep_snapshots; // chronicle.keep_snapshots: per stream
+extern int scavenge_interval; // chronicle.scavenge_interval: seconds between rounds of the scheduler; -1: none
 extern int output_rows; // chronicle.output_rows: rows kept as JSON
 extern int max_output_bytes; // chronicle.max_output_bytes: bytes of JSON that references and conditions see
 extern int default_retry_attempts; // chronicle.default_retry_attempts

@@ -23,7 +23,8 @@ CREATE TABLE chronicle_data.stream (
 ) WITH (fillfactor = 90);
 CREATE INDEX stream_category ON chronicle_data.stream (category, stream_id);
 -- Streams that the scavenger looks at in each round.
-CREATE INDEX stream_retention ON chronicle_data.stream (stream_id) WHERE max_count IS NOT NULL OR max_age IS NOT NULL;
+CREATE INDEX stream_retention ON chronicle_data.stream (stream_id)
+    WHERE max_count IS NOT NULL OR max_age IS NOT NULL OR truncate_before IS NOT NULL;
 SELECT pg_catalog.pg_extension_config_dump('chronicle_data.stream', '');
 
 -- What is said of a category. Rows stay when all is NULL again: a table without a page says that no category ever had
@@ -88,6 +89,32 @@ SELECT pg_catalog.pg_extension_config_dump('chronicle_data.workflow_event', '');
 
 -- The mark as the scheduler last noted it, for standbys (src/store/floor.cpp). Not dumped: it speaks of this server.
 CREATE TABLE chronicle_data.log_floor (floor bigint NOT NULL) WITH (fillfactor = 10);
+
+-- Scavenging (src/store/scavenge.cpp). Streams in which something is to be removed; one may stand here more than once,
+-- so that nobody waits to add it.
+CREATE TABLE chronicle_data.scavenge_queue (stream_id bigint NOT NULL);
+CREATE INDEX scavenge_queue_stream ON chronicle_data.scavenge_queue (stream_id);
+SELECT pg_catalog.pg_extension_config_dump('chronicle_data.scavenge_queue', '');
+-- How far the events of a category were looked at, under which retention.
+CREATE TABLE chronicle_data.scavenge_progress (
+    category text COLLATE "C" NOT NULL CONSTRAINT scavenge_progress_pkey PRIMARY KEY,
+    max_count bigint,
+    max_age interval,
+    counted_to bigint NOT NULL,
+    aged_to bigint NOT NULL
+);
+SELECT pg_catalog.pg_extension_config_dump('chronicle_data.scavenge_progress', '');
+-- The ids that callers gave to events that are removed: a retry is known for ever. data_hash: jsonb_hash_extended().
+CREATE TABLE chronicle_data.removed_id (
+    event_id uuid NOT NULL CONSTRAINT removed_id_pkey PRIMARY KEY,
+    stream_id bigint NOT NULL,
+    version bigint NOT NULL,
+    global_position bigint NOT NULL,
+    data_hash bigint NOT NULL,
+    kind_id int NOT NULL,
+    CONSTRAINT removed_id_stream_version_key UNIQUE (stream_id, version)
+);
+SELECT pg_catalog.pg_extension_config_dump('chronicle_data.removed_id', '');
 
 -- What was recorded stays (src/store/protect.cpp).
 CREATE FUNCTION chronicle_data.refuse_change() RETURNS trigger
@@ -241,6 +268,13 @@ CREATE FUNCTION chronicle.describe_category(category text, description text DEFA
 COMMENT ON FUNCTION chronicle.describe_category(text, text) IS
 'Sets the description that view categories shows. description: NULL removes it.
 Errors: 22004 NULL category; 22023 bad name, or one with "-"; 42939 reserved name; 42501 no operator.';
+
+CREATE FUNCTION chronicle.scavenge(max_events bigint DEFAULT 10000)
+    RETURNS TABLE (streams bigint, events bigint, bytes bigint)
+    LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 1 AS 'MODULE_PATHNAME', 'chronicle_scavenge';
+COMMENT ON FUNCTION chronicle.scavenge(bigint) IS
+'One step: removes at most so many hidden events, and says of how many streams, how many, and how many bytes (rows, without indexes; VACUUM makes them free for new ones). No events: nothing is left that can be removed now. Takes row locks only, and none that it must wait for, but for another scavenge(); workers call it, too. Last numbers stay, and so do event ids that callers gave.
+max_events: from 1. Errors: 22023 max_events below 1; 42501 no admin.';
 
 -- Versions up to the result are hidden from readers; for views, whose rows are checked one by one.
 CREATE FUNCTION chronicle_data.hidden_versions(stream_id bigint) RETURNS bigint

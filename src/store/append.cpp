@@ -19,6 +19,7 @@
 #include "store/event_id.hpp"
 #include "store/kind.hpp"
 #include "store/order.hpp"
+#include "store/scavenge.hpp"
 #include "store/stream.hpp"
 #include "types/validate.hpp"
 #include "store/watch.hpp"
@@ -99,12 +100,13 @@ void check_call(const std::vector<Append> &appends) {
 
 // --- retries ---
 
-// A stored event, as far as a retry is compared with it.
+// A stored event, as far as a retry is compared with it. Of one that was scavenged the hash of its data is left.
 struct Stored {
     int64 position, stream_id, version;
     std::string type;
     Datum data;
     pg::Uuid id;
+    std::optional<int64> data_hash = {};
 };
 
 Stored read_stored(const pg::IndexReader &reader) {
@@ -117,8 +119,28 @@ Stored read_stored(const pg::IndexReader &reader) {
             pg::to_uuid(reader.column(Column::event_id, &is_null))};
 }
 
+// Columns of chronicle_data.removed_id: event_id, stream_id, version, global_position, data_hash, kind_id.
+Stored read_removed(const pg::IndexReader &reader) {
+    bool is_null;
+    return {DatumGetInt64(reader.column(4, &is_null)),
+            DatumGetInt64(reader.column(2, &is_null)),
+            DatumGetInt64(reader.column(3, &is_null)),
+            kind_of(DatumGetInt32(reader.column(6, &is_null))).type,
+            Datum(0),
+            pg::to_uuid(reader.column(1, &is_null)),
+            DatumGetInt64(reader.column(5, &is_null))};
+}
+
+// An id that was given to an event that is removed. To be asked after the events: a scavenger may commit in between.
+std::optional<Stored> find_removed_by_id(const pg::Uuid &id) {
+    const Catalog &c = catalog();
+    pg::IndexReader reader(c.removed_id, c.removed_id_pkey, SnapshotSelf);
+    reader.key(1, BTEqualStrategyNumber, F_UUID_EQ, pg::make_uuid(id));
+    return reader.next() ? std::optional(read_removed(reader)) : std::nullopt;
+}
+
 // The event that has this id: among the given ids, or at the position that an id of ours carries.
-std::optional<Stored> find_by_id(const pg::Uuid &id) {
+std::optional<Stored> find_event_by_id(const pg::Uuid &id) {
     const Catalog &c = catalog();
     pg::IndexReader given(c.event, c.event_given_id, SnapshotSelf);
     given.key(1, BTEqualStrategyNumber, F_UUID_EQ, pg::make_uuid(id));
@@ -135,12 +157,22 @@ std::optional<Stored> find_by_id(const pg::Uuid &id) {
     return stored.id == id ? std::optional(stored) : std::nullopt;
 }
 
+std::optional<Stored> find_by_id(const pg::Uuid &id) {
+    std::optional<Stored> stored = find_event_by_id(id);
+    return stored ? stored : find_removed_by_id(id);
+}
+
 std::optional<Stored> find_by_version(int64 stream, int64 wanted) {
     const Catalog &c = catalog();
-    pg::IndexReader reader(c.event, c.event_stream_version_key, SnapshotSelf);
-    reader.key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(stream));
-    reader.key(2, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(wanted));
-    return reader.next() ? std::optional(read_stored(reader)) : std::nullopt;
+    for (bool removed : {false, true}) {
+        pg::IndexReader reader(removed ? c.removed_id : c.event,
+                               removed ? c.removed_id_stream_version_key : c.event_stream_version_key, SnapshotSelf);
+        reader.key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(stream));
+        reader.key(2, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(wanted));
+        if (reader.next())
+            return removed ? read_removed(reader) : read_stored(reader);
+    }
+    return std::nullopt;
 }
 
 [[noreturn]] void raise_id_conflict(const std::string &stream, const pg::Uuid &id, const std::string &why) {
@@ -153,7 +185,17 @@ std::optional<Stored> find_by_version(int64 stream, int64 wanted) {
 bool same_event(const Stored &stored, const NewEvent &event) {
     if (stored.type != event.type || (event.id && stored.id != *event.id))
         return false;
+    if (stored.data_hash)
+        return *stored.data_hash == pg::call([&]() noexcept {
+            return DatumGetInt64(DirectFunctionCall2(jsonb_hash_extended, event.data, Int64GetDatum(0)));
+        });
     return pg::call([&]() noexcept { return DatumGetBool(DirectFunctionCall2(jsonb_eq, stored.data, event.data)); });
+}
+
+// An event that was appended without an id and is removed left nothing to compare with.
+bool is_forgotten(int64 stream, int64 version, const NewEvent &event) {
+    std::optional<Stream> found = find_stream_by_id(stream, SnapshotSelf, nullptr);
+    return !event.id && found && version <= found->removed;
 }
 
 // The versions of the first time, when this call was stored before; CH003 when only a part of it was, or something
@@ -170,7 +212,10 @@ std::optional<Appended> find_retry(const Append &append, std::optional<int64> st
             raise_id_conflict(append.stream, id, "it belongs to another stream"); // which one is not for everybody
         int64 first = stored->version - static_cast<int64>(i);
         for (size_t k = 0; k < append.events.size(); k++) {
-            std::optional<Stored> there = find_by_version(*stream, first + static_cast<int64>(k));
+            int64 wanted = first + static_cast<int64>(k);
+            std::optional<Stored> there = find_by_version(*stream, wanted);
+            if (!there && is_forgotten(*stream, wanted, append.events[k]))
+                continue;
             if (!there || !same_event(*there, append.events[k]))
                 raise_id_conflict(append.stream, id, "the call differs from what is stored");
             order::set_last_position(there->position);
@@ -469,7 +514,9 @@ int64 delete_stream(const std::string &stream, std::optional<int64> expected_ver
     std::optional<Stream> found = find_newest_stream(stream);
     if (!tombstone && (!found || found->hidden >= last))
         return last; // nothing to hide
-    hide_stream(found ? *found : make_stream(stream), last, tombstone);
+    Stream hidden = found ? *found : make_stream(stream);
+    hide_stream(hidden, last, tombstone);
+    queue_for_scavenger(hidden.id);
     append_system_event(stream, tombstone ? "$stream-tombstoned" : "$stream-deleted", last);
     return last;
 }

@@ -35,6 +35,8 @@ void on_relation_change(Datum, Oid relation) {
                         cached.stream,
                         cached.stream_name_key,
                         cached.category,
+                        cached.scavenge_queue,
+                        cached.removed_id,
                         cached.event,
                         cached.event_kind,
                         cached.execution,
@@ -91,6 +93,10 @@ void look_up_relations(Catalog &c) noexcept {
     c.stream = relation("stream");
     c.stream_pkey = relation("stream_pkey");
     c.stream_name_key = relation("stream_name_key");
+    c.scavenge_queue = relation("scavenge_queue");
+    c.removed_id = relation("removed_id");
+    c.removed_id_pkey = relation("removed_id_pkey");
+    c.removed_id_stream_version_key = relation("removed_id_stream_version_key");
     c.category = relation("category");
     c.category_pkey = relation("category_pkey");
     c.event = relation("event");
@@ -137,7 +143,8 @@ bool load() {
     valid = true; // before the look-ups: an invalidation that they process must count
     pg::call([]() noexcept { look_up_relations(cached); });
     if (!OidIsValid(cached.workflow_event_execution_version_key) || !OidIsValid(cached.event_given_id) ||
-        !OidIsValid(cached.category_pkey) || !OidIsValid(cached.event_type)) {
+        !OidIsValid(cached.category_pkey) || !OidIsValid(cached.removed_id_stream_version_key) ||
+        !OidIsValid(cached.event_type)) {
         valid = false;
         pg::raise(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
                   {.message = "chronicle's tables are missing in this database",

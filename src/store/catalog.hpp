@@ -11,6 +11,7 @@ struct Catalog {
     Oid position_seq, stream_id_seq, kind_id_seq;
     Oid stream, stream_pkey, stream_name_key;
     Oid category, category_pkey;
+    Oid scavenge_queue, removed_id, removed_id_pkey, removed_id_stream_version_key;
     Oid event_kind, event_kind_pkey, event_kind_name;
     Oid event, event_pkey, event_given_id, event_stream_version_key, event_kind_position;
     Oid workflow_event, workflow_event_pkey, workflow_event_execution_version_key;

@@ -15,6 +15,7 @@
 #include "access/access.hpp"
 #include "pg/relation.hpp"
 #include "store/catalog.hpp"
+#include "store/scavenge.hpp"
 #include "store/time.hpp"
 
 extern "C" {
@@ -80,6 +81,8 @@ TimestampTz retention_now() {
     return IsolationUsesXactSnapshot() ? GetCurrentTransactionStartTimestamp() : GetCurrentStatementStartTimestamp();
 }
 
+TimestampTz age_cutoff(const Interval &max_age) { return minus_age(retention_now(), max_age); }
+
 int64 hidden_versions(const Stream &stream, std::string_view category, Snapshot snapshot) {
     int64 hidden = std::max(stream.hidden, stream.removed);
     Retention kept = find_category_retention(category, snapshot);
@@ -97,7 +100,7 @@ int64 hidden_versions(const Stream &stream, std::string_view category, Snapshot 
     if (kept.max_count)
         hidden = std::max(hidden, last - *kept.max_count);
     if (kept.max_age && hidden < last)
-        hidden = last_version_before(stream.id, hidden, last, minus_age(retention_now(), *kept.max_age), snapshot);
+        hidden = last_version_before(stream.id, hidden, last, age_cutoff(*kept.max_age), snapshot);
     return hidden;
 }
 
@@ -168,6 +171,7 @@ CHRONICLE_FUNCTION(chronicle_set_stream_retention) {
         add_argument(values, arguments, i);
     if (update.run(values).count == 0)
         raise_made_since_snapshot();
+    queue_for_scavenger(stream->id); // what an earlier retention had it keep may be hidden now
     PG_RETURN_VOID();
 }
 

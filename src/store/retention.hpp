@@ -12,4 +12,7 @@ int64 hidden_versions(const Stream &stream, std::string_view category, Snapshot 
 /// The time that ages are counted from: of the statement, or of the transaction where it has one snapshot for all.
 TimestampTz retention_now();
 
+/// Events recorded before it are older than `max_age`. In UTC: it does not depend on anybody's time zone.
+TimestampTz age_cutoff(const Interval &max_age);
+
 } // namespace chronicle::store
