@@ -185,3 +185,5 @@ DROP ROLE schedule_owner; DROP ROLE schedule_stranger;
 SELECT count(*) FROM schedules;
 DROP FUNCTION schedule_raised, schedule_next;
 DROP PROCEDURE schedule_until, schedule_due, schedule_start_long, schedule_define;
+-- The run that waits for tomorrow.
+SELECT bool_and(cancel_execution(execution_id)) AS cancelled FROM executions WHERE workflow_id = 'schedule_long' AND ended_at IS NULL;
