@@ -42,6 +42,9 @@ Fold::Fold(const Recipe &recipe, const std::string &stream, Snapshot snapshot)
     if (!found_)
         return;
     int64 hidden = store::hidden_versions(*found_, store::category_of(stream), snapshot);
+    // Rows are missing: before the base snapshot nothing can be folded, also when retention would show more again.
+    if (found_->removed > found_->hidden)
+        hidden = std::max(hidden, base_version(found_->id, found_->hidden, snapshot));
     cut_ = hidden > found_->hidden ? std::min(hidden, store::last_version(found_->id)) : 0;
 }
 

@@ -15,9 +15,9 @@
 #include "state/snapshot.hpp"
 
 #include "access/access.hpp"
-#include "pg/relation.hpp"
 #include "state/failure.hpp"
 #include "state/fold.hpp"
+#include "state/snapshot_row.hpp"
 #include "store/catalog.hpp"
 #include "store/stream.hpp"
 #include "store/watch.hpp"
@@ -35,26 +35,6 @@ namespace {
 // Columns of chronicle_data.snapshot.
 enum Column { stream_id = 1, version, taken_at, fingerprint_, base, state, column_count = state };
 
-// A row that may be deleted.
-struct Row {
-    ItemPointerData tid;
-    int64 version, fingerprint;
-    bool base;
-};
-
-std::vector<Row> rows_of(int64 stream) {
-    const store::Catalog &c = store::catalog();
-    pg::IndexReader reader(c.snapshot, c.snapshot_pkey, SnapshotSelf);
-    reader.key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(stream));
-    std::vector<Row> rows;
-    bool is_null;
-    while (TupleTableSlot *slot = reader.next(true))
-        rows.push_back({slot->tts_tid, DatumGetInt64(reader.column(Column::version, &is_null)),
-                        DatumGetInt64(reader.column(Column::fingerprint_, &is_null)),
-                        DatumGetBool(reader.column(Column::base, &is_null))});
-    return rows;
-}
-
 // False when somebody else is at it.
 bool remove_row(Oid oid, ItemPointerData tid) {
     pg::Table table(oid, RowExclusiveLock);
@@ -65,22 +45,14 @@ bool remove_row(Oid oid, ItemPointerData tid) {
     });
 }
 
-void insert_snapshot(int64 stream, int64 at_version, int64 fingerprint, const NullableDatum &made) {
-    Datum values[Column::column_count] = {
-        Int64GetDatum(stream),      Int64GetDatum(at_version), TimestampTzGetDatum(GetCurrentTimestamp()),
-        Int64GetDatum(fingerprint), BoolGetDatum(false),       made.value};
-    const bool nulls[Column::column_count] = {false, false, false, false, false, made.isnull};
-    pg::TableWriter(store::catalog().snapshot).insert(values, nulls);
-}
-
 // Keeps the newest `keep` that can be used, and those that nothing can replace.
 void prune(int64 stream, int64 hidden, int64 fingerprint, int32 keep) {
-    for (const Row &row : rows_of(stream)) {
+    for (const SnapshotRow &row : snapshot_rows(stream)) {
         bool usable = row.version > hidden && (row.base || row.fingerprint == fingerprint);
         if (usable && keep-- > 0)
             continue;
         if (!usable || !row.base)
-            remove_row(store::catalog().snapshot, row.tid);
+            remove_snapshot(row);
     }
 }
 
@@ -131,26 +103,13 @@ int64 keep_snapshot(const Aggregate &aggregate, const MadeSnapshot &made) {
     int64 stream = made.stream.id, at_version = made.folded.version;
     if (at_version == 0 || (made.folded.events_applied == 0 && made.folded.snapshot_version))
         return at_version; // nothing, or it is there
-    for (const Row &row : rows_of(stream)) // one of another function at the same version
-        if (row.version == at_version && (row.base || !remove_row(store::catalog().snapshot, row.tid)))
+    for (const SnapshotRow &row : snapshot_rows(stream)) // one of another function at the same version
+        if (row.version == at_version && (row.base || !remove_snapshot(row)))
             return at_version;
-    insert_snapshot(stream, at_version, made.folded.fingerprint, made.folded.state);
+    insert_snapshot(stream, at_version, made.folded.fingerprint, false, made.folded.state);
     prune(stream, made.stream.hidden, made.folded.fingerprint, aggregate.keep());
     forget_failure(stream);
     return at_version;
-}
-
-void warn(const std::string &stream, int64 at_version, const pg::Error &error) {
-    std::string message = "no snapshot of stream \"" + stream + "\": its apply function failed: " + error.message();
-    std::string detail =
-        core::json{{"stream", stream}, {"version", at_version}, {"sqlstate", error.sqlstate_text()}}.dump();
-    std::string hint = "SELECT * FROM chronicle.replay(" + access::quoted(stream) + ") shows where.";
-    const char *texts[] = {message.c_str(), detail.c_str(), hint.c_str(), error.context().c_str()};
-    int sqlstate = error.sqlstate();
-    pg::call([&]() noexcept {
-        ereport(WARNING, (errcode(sqlstate), errmsg_internal("%s", texts[0]), errdetail_internal("%s", texts[1]),
-                          errhint("%s", texts[2]), errcontext_msg("%s", texts[3])));
-    });
 }
 
 bool passes_multiple(const Aggregate &aggregate, const store::StoredBatch &batch) {
@@ -176,11 +135,47 @@ void snapshot_after_append(const store::StoredBatch &batch) {
     }
     if (must_pass(*failed))
         throw *failed;
-    warn(stream, batch.last_version, *failed);
+    warn_of_failure(stream, batch.last_version, *failed);
     note_failure(batch.stream_id, batch.last_version, *failed);
 }
 
 } // namespace
+
+std::vector<SnapshotRow> snapshot_rows(int64 stream) {
+    const store::Catalog &c = store::catalog();
+    pg::IndexReader reader(c.snapshot, c.snapshot_pkey, SnapshotSelf);
+    reader.key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(stream));
+    std::vector<SnapshotRow> rows;
+    bool is_null;
+    while (TupleTableSlot *slot = reader.next(true))
+        rows.push_back({slot->tts_tid, DatumGetInt64(reader.column(Column::version, &is_null)),
+                        DatumGetInt64(reader.column(Column::fingerprint_, &is_null)),
+                        DatumGetBool(reader.column(Column::base, &is_null))});
+    return rows;
+}
+
+bool remove_snapshot(const SnapshotRow &row) { return remove_row(store::catalog().snapshot, row.tid); }
+
+void insert_snapshot(int64 stream, int64 at_version, int64 fingerprint, bool base, const NullableDatum &made) {
+    Datum values[Column::column_count] = {
+        Int64GetDatum(stream),      Int64GetDatum(at_version), TimestampTzGetDatum(GetCurrentTimestamp()),
+        Int64GetDatum(fingerprint), BoolGetDatum(base),        made.value};
+    const bool nulls[Column::column_count] = {false, false, false, false, false, made.isnull};
+    pg::TableWriter(store::catalog().snapshot).insert(values, nulls);
+}
+
+void warn_of_failure(const std::string &stream, int64 at_version, const pg::Error &error) {
+    std::string message = "no snapshot of stream \"" + stream + "\": its apply function failed: " + error.message();
+    std::string detail =
+        core::json{{"stream", stream}, {"version", at_version}, {"sqlstate", error.sqlstate_text()}}.dump();
+    std::string hint = "SELECT * FROM chronicle.replay(" + access::quoted(stream) + ") shows where.";
+    const char *texts[] = {message.c_str(), detail.c_str(), hint.c_str(), error.context().c_str()};
+    int sqlstate = error.sqlstate();
+    pg::call([&]() noexcept {
+        ereport(WARNING, (errcode(sqlstate), errmsg_internal("%s", texts[0]), errdetail_internal("%s", texts[1]),
+                          errhint("%s", texts[2]), errcontext_msg("%s", texts[3])));
+    });
+}
 
 std::optional<StoredSnapshot> find_snapshot(int64 stream, std::optional<int64> fingerprint, int64 above, int64 up_to,
                                             Snapshot snapshot) {
@@ -196,12 +191,18 @@ std::optional<StoredSnapshot> find_snapshot(int64 stream, std::optional<int64> f
         if (!matches && !DatumGetBool(reader.column(Column::base, &is_null)))
             continue;
         int64 at_version = DatumGetInt64(reader.column(Column::version, &is_null));
+        int64 made_by = DatumGetInt64(reader.column(Column::fingerprint_, &is_null));
         Datum kept = reader.column(Column::state, &is_null);
         if (is_null)
-            return StoredSnapshot{at_version, {Datum(0), true}};
-        return StoredSnapshot{at_version, {pg::copy_datum(kept, -1), false}};
+            return StoredSnapshot{at_version, made_by, {Datum(0), true}};
+        return StoredSnapshot{at_version, made_by, {pg::copy_datum(kept, -1), false}};
     }
     return std::nullopt;
+}
+
+int64 base_version(int64 stream, int64 above, Snapshot snapshot) {
+    std::optional<StoredSnapshot> found = find_snapshot(stream, std::nullopt, above, PG_INT64_MAX, snapshot);
+    return found ? found->version : 0;
 }
 
 int64 take_snapshot(const Aggregate &aggregate, const std::string &stream) {

@@ -10,7 +10,7 @@ extern "C" {
 namespace chronicle::state {
 
 struct StoredSnapshot {
-    int64 version;
+    int64 version, fingerprint;
     NullableDatum state; // in the memory context that was current
 };
 
@@ -19,11 +19,15 @@ struct StoredSnapshot {
 std::optional<StoredSnapshot> find_snapshot(int64 stream_id, std::optional<int64> fingerprint, int64 above, int64 up_to,
                                             Snapshot snapshot);
 
+/// The version of the stream's base snapshot above a version, as the snapshot sees it; 0: there is none.
+int64 base_version(int64 stream_id, int64 above, Snapshot snapshot);
+
 /// Folds a stream to its newest committed state and keeps that. The caller holds the stream's lock. Errors of the apply
 /// function pass. Returns the version (0: there is nothing to keep).
 int64 take_snapshot(const Aggregate &aggregate, const std::string &stream);
 
 /// For _PG_init.
 void init_snapshots();
+void init_bases();
 
 } // namespace chronicle::state

@@ -1,0 +1,1 @@
+SELECT chronicle.aggregate_state('profile-1');

@@ -1,0 +1,1 @@
+SELECT bench.kept_and_50_calls(:stream);

@@ -1,0 +1,1 @@
+SELECT bench.loop_account('account-1');

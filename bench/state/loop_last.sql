@@ -1,0 +1,1 @@
+SELECT bench.loop_last('last-1');

@@ -1,0 +1,1 @@
+SELECT bench.loop_profile('profile-1');
