@@ -4,7 +4,7 @@ FROM unnest(ARRAY[1000, 100000, 1000000]) AS n, generate_series(1, n / 1000) \ge
 SELECT chronicle.append_event_arrays('account-' || n, array_fill('deposited'::text, ARRAY[50]), array_fill(:'data'::jsonb, ARRAY[50]))
 FROM unnest(ARRAY[1000, 100000, 1000000]) AS n;
 CREATE TABLE bench.kept (stream text PRIMARY KEY, state jsonb NOT NULL);
-INSERT INTO bench.kept SELECT stream, state FROM chronicle.snapshots WHERE version % 1000 = 0;
+INSERT INTO bench.kept SELECT DISTINCT ON (stream) stream, state FROM chronicle.snapshots ORDER BY stream, version DESC;
 INSERT INTO bench.kept SELECT 'other-' || n, '{}' FROM generate_series(1, 10000) AS n;
 CREATE FUNCTION bench.kept_and_50_calls(name text) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
 DECLARE

@@ -68,7 +68,7 @@ private:
     }
 
     NullableDatum call(const store::EventRow &event) {
-        NullableDatum arguments[] = {state_, {composer_.compose(event), false}};
+        NullableDatum arguments[] = {state_, {composer_.compose_for_call(event), false}};
         Named named{&event};
         return pg::call([&]() noexcept {
             ErrorContextCallback context{error_context_stack, name_event, &named};

@@ -3,6 +3,10 @@
 
 #include "store/event_row.hpp"
 
+extern "C" {
+#include "utils/expandedrecord.h"
+}
+
 namespace chronicle::store {
 
 /// Composes them. Texts that repeat (stream, category, type) are made once: one composer serves one fold or one batch.
@@ -14,6 +18,9 @@ public:
     EventComposer &operator=(const EventComposer &) = delete;
     /// The event, in the current memory context.
     Datum compose(const EventRow &row);
+    /// The same for one call of one function, while the row is valid: an expanded record over the row's own values,
+    /// which PL/pgSQL takes over as it is. Nothing is formed, copied and deformed.
+    Datum compose_for_call(const EventRow &row);
 
 private:
     struct Text {
@@ -21,9 +28,11 @@ private:
         Datum datum = 0;
     };
     Datum text(Text &last, std::string_view value);
+    void fill(const EventRow &row, Datum *values, bool *nulls);
 
     MemoryContext memory_;
     TupleDesc descriptor_;
+    ExpandedRecordHeader *empty_ = nullptr; // what expanded records are made like
     Text stream_, category_, type_;
 };
 
