@@ -5,6 +5,7 @@
 #include "flow/trigger.hpp"
 #include "pg/postgres.hpp"
 #include "settings.hpp"
+#include "state/idle.hpp"
 #include "state/snapshot.hpp"
 #include "store/order.hpp"
 #include "store/scavenge.hpp"
@@ -61,6 +62,7 @@ extern "C" PGDLLEXPORT void _PG_init() {
     chronicle::worker::init_ddl_hook();
     chronicle::store::init_scan();
     chronicle::state::init_snapshots();
+    chronicle::state::init_idle_snapshots();
     previous_request = shmem_request_hook;
     shmem_request_hook = request_shared_memory;
     previous_startup = shmem_startup_hook;

@@ -38,6 +38,13 @@ CREATE TABLE chronicle_data.snapshot_failure (
 );
 SELECT pg_catalog.pg_extension_config_dump('chronicle_data.snapshot_failure', '');
 
+-- How far an aggregate's events were looked at for streams that fell idle (src/state/idle.cpp).
+CREATE TABLE chronicle_data.aggregate_idle (
+    category text COLLATE "C" NOT NULL CONSTRAINT aggregate_idle_pkey PRIMARY KEY,
+    position bigint NOT NULL
+);
+SELECT pg_catalog.pg_extension_config_dump('chronicle_data.aggregate_idle', '');
+
 CREATE FUNCTION chronicle.apply_merge_patch(state jsonb, event chronicle.event) RETURNS jsonb
     LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'chronicle_apply_merge_patch';
 COMMENT ON FUNCTION chronicle.apply_merge_patch(jsonb, chronicle.event) IS

@@ -302,6 +302,7 @@ CHRONICLE_FUNCTION(chronicle_drop_aggregate) {
         "DELETE FROM chronicle_data.snapshot_failure AS f USING chronicle_data.stream AS s "
         "WHERE s.category = $1 AND f.stream_id = s.stream_id",
         types};
+    static pg::Statement remove_idle{"DELETE FROM chronicle_data.aggregate_idle WHERE category = $1", types};
     static pg::Statement remove{"DELETE FROM chronicle_data.aggregate WHERE category = $1", types};
     pg::Arguments arguments(fcinfo);
     std::string category = arguments.required_text(0, "category");
@@ -316,7 +317,7 @@ CHRONICLE_FUNCTION(chronicle_drop_aggregate) {
     require_owner_of(category, *existing);
     {
         access::EngineScope engine;
-        for (pg::Statement *statement : {&remove_snapshots, &remove_failures, &remove}) {
+        for (pg::Statement *statement : {&remove_snapshots, &remove_failures, &remove_idle, &remove}) {
             pg::Values values;
             statement->run(values.text(category));
         }

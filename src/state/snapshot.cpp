@@ -123,20 +123,8 @@ bool is_wanted(const store::StoredBatch &batch) {
 
 void snapshot_after_append(const store::StoredBatch &batch) {
     std::shared_ptr<const Aggregate> aggregate = find_aggregate(batch.category);
-    if (!aggregate || !passes_multiple(*aggregate, batch))
-        return;
-    pg::MemoryScope memory("chronicle snapshot");
-    std::string stream(batch.stream);
-    MadeSnapshot made; // in the subtransaction nothing is written, so that it needs no transaction id of its own
-    std::optional<pg::Error> failed = pg::attempt([&] { made = make_snapshot(*aggregate, stream); });
-    if (!failed) {
-        (void)keep_snapshot(*aggregate, made);
-        return;
-    }
-    if (must_pass(*failed))
-        throw *failed;
-    warn_of_failure(stream, batch.last_version, *failed);
-    note_failure(batch.stream_id, batch.last_version, *failed);
+    if (aggregate && passes_multiple(*aggregate, batch))
+        snapshot_or_note(*aggregate, std::string(batch.stream));
 }
 
 } // namespace
@@ -198,6 +186,23 @@ std::optional<StoredSnapshot> find_snapshot(int64 stream, std::optional<int64> f
         return StoredSnapshot{at_version, made_by, {pg::copy_datum(kept, -1), false}};
     }
     return std::nullopt;
+}
+
+void snapshot_or_note(const Aggregate &aggregate, const std::string &stream) {
+    pg::MemoryScope memory("chronicle snapshot");
+    MadeSnapshot made; // in the subtransaction nothing is written, so that it needs no transaction id of its own
+    std::optional<pg::Error> failed = pg::attempt([&] { made = make_snapshot(aggregate, stream); });
+    if (!failed) {
+        (void)keep_snapshot(aggregate, made);
+        return;
+    }
+    if (must_pass(*failed))
+        throw *failed;
+    std::optional<store::Stream> row = store::find_stream(stream, SnapshotSelf);
+    int64 at_version = row ? store::last_version(row->id) : 0;
+    warn_of_failure(stream, at_version, *failed);
+    if (row)
+        note_failure(row->id, at_version, *failed);
 }
 
 int64 base_version(int64 stream, int64 above, Snapshot snapshot) {

@@ -26,6 +26,10 @@ int64 base_version(int64 stream_id, int64 above, Snapshot snapshot);
 /// function pass. Returns the version (0: there is nothing to keep).
 int64 take_snapshot(const Aggregate &aggregate, const std::string &stream);
 
+/// The same, but what the apply function raises is a WARNING, and noted (view aggregates), except for what must end the
+/// statement.
+void snapshot_or_note(const Aggregate &aggregate, const std::string &stream);
+
 /// For _PG_init.
 void init_snapshots();
 void init_bases();
