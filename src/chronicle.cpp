@@ -63,6 +63,7 @@ extern "C" PGDLLEXPORT void _PG_init() {
     chronicle::store::init_scan();
     chronicle::state::init_snapshots();
     chronicle::state::init_idle_snapshots();
+    chronicle::state::init_bases();
     previous_request = shmem_request_hook;
     shmem_request_hook = request_shared_memory;
     previous_startup = shmem_startup_hook;
