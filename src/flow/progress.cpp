@@ -149,6 +149,7 @@ void Progress::failed(const NodeResult &result, const Failure &failure, bool may
         return;
     NodeResult final = result;
     final.status = "failed";
+    final.records.reset();
     final.output = core::write_json(core::json{{"error", failure.error}, {"sqlstate", failure.sqlstate}});
     bool proceeds = failed.on_failure == core::OnFailure::proceed;
     final.live_edges = proceeds ? failed.out : std::vector<int>{};
