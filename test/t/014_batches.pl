@@ -75,7 +75,7 @@ $node->safe_psql($db, "SELECT pg_terminate_backend(pid) FROM chronicle.workers W
 # --- how long: without it what is done is not seen until the slow one is ---
 
 {
-    my $run = run_chain('slow', noted('quick'), noted('slow', first => '(SELECT pg_sleep(0.2))::text'), noted('after'));
+    my $run = run_chain('slow', noted('quick'), noted('slow', first => work_sql(0.2)), noted('after'));
     is($node->safe_psql($db, "SELECT count(*) FROM effect AS a JOIN effect AS b USING (run, xid) WHERE run = '$run' AND a.node = 'quick' AND b.node = 'slow'"),
         '0', 'a node that takes longer is not in the transaction of the one before');
     is($node->safe_psql($db, "SELECT count(*), count(DISTINCT node) FROM effect WHERE run = '$run'"), '3|3', 'and has run to its end once');
@@ -113,7 +113,7 @@ like($out, qr/77MB/, 'plain SQL: SET LOCAL outlives RELEASE');
 
 {
     my $touch = sub { my ($id) = @_; return [ "touch$id", "UPDATE pair SET touched = touched + 1 WHERE id = $id" ]; };
-    my $wait = sub { my ($id) = @_; return [ "wait$id", 'SELECT pg_sleep(0.01)' ]; };
+    my $wait = sub { my ($id) = @_; return [ "wait$id", 'SELECT ' . work_sql(0.01) ]; };
     make_workflow($node, $db, 'up', [ $touch->(1), $wait->(1), $touch->(2) ], [ 'touch1>wait1', 'wait1>touch2' ]);
     make_workflow($node, $db, 'down', [ $touch->(2), $wait->(2), $touch->(1) ], [ 'touch2>wait2', 'wait2>touch1' ]);
     $node->safe_psql($db, "SELECT chronicle.execute_workflow(w) FROM generate_series(1, 40), unnest('{up,down}'::text[]) AS w");

@@ -55,7 +55,7 @@ sub effect_node {
 my $true = JSON::PP::true;
 my %undo = map { $_ => { nodeType => 'sql.query', config => effect_node("undo_$_")->{config}, retry => { max_attempts => 50, initial_interval => '5ms' } } } qw(a b c);
 my $flaky = "10 / (CASE WHEN nextval('tries') % 3 = 0 THEN 1 ELSE 0 END)";
-my $slow = '(SELECT pg_sleep(0.04))::text';
+my $slow = work_sql(0.04);
 my @wide = map { "w$_" } 1 .. 50;
 
 my %shape = (
@@ -72,7 +72,7 @@ my %shape = (
         effects => 3
     },
     any => {
-        nodes => [ effect_node('quick'), effect_node('never', first => 'pg_sleep(600)::text'), effect_node('first', join => 'any') ],
+        nodes => [ effect_node('quick'), effect_node('never', first => work_sql(600)), effect_node('first', join => 'any') ],
         edges => [ 'quick>first', 'never>first' ],
         effects => 2
     },
@@ -99,7 +99,7 @@ my %shape = (
         status => 'failed'
     },
     limited => { nodes => [ effect_node('a', first => $slow), effect_node('b', own_transaction => $true) ], edges => ['a>b'], effects => 2, more => { concurrency => { limit => 2 } } },
-    overdue => { nodes => [ effect_node('a'), effect_node('never', first => 'pg_sleep(600)::text') ], edges => ['a>never'], effects => undef, status => 'failed', more => { timeout => '300ms' } },
+    overdue => { nodes => [ effect_node('a'), effect_node('never', first => work_sql(600)) ], edges => ['a>never'], effects => undef, status => 'failed', more => { timeout => '300ms' } },
 );
 
 my $json = JSON::PP->new->canonical->pretty(0);

@@ -11,7 +11,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 our @EXPORT = qw(new_node new_database make_workflow start_run run_ends wait_for wait_for_message sql_as fails_with
-  executor_of long_sql);
+  executor_of long_sql work_sql);
 
 # Seconds until a condition that does not come about is a failure; not how long anything takes.
 our $deadline = 60;
@@ -118,5 +118,8 @@ sub executor_of {
 
 # Runs until somebody interrupts it, far longer than any deadline.
 sub long_sql { return 'SELECT pg_sleep(600)' }
+
+# An SQL expression that is at work for so many seconds (not null).
+sub work_sql { my ($seconds) = @_; return "(pg_sleep($seconds))::text" }
 
 1;
