@@ -4,6 +4,7 @@
 #include "flow/source.hpp"
 #include "flow/trigger.hpp"
 #include "pg/postgres.hpp"
+#include "projection/source.hpp"
 #include "settings.hpp"
 #include "state/idle.hpp"
 #include "state/snapshot.hpp"
@@ -59,6 +60,7 @@ extern "C" PGDLLEXPORT void _PG_init() {
     chronicle::worker::add_chore(chronicle::flow::remove_expired_runs);
     chronicle::worker::add_chore(chronicle::store::scavenge_in_background);
     chronicle::flow::init_triggers();
+    chronicle::projection::init();
     chronicle::worker::init_ddl_hook();
     chronicle::store::init_scan();
     chronicle::state::init_snapshots();

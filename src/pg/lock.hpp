@@ -12,7 +12,19 @@ extern "C" {
 namespace chronicle::pg {
 
 /// What a lock protects; the number is visible as pg_locks.objsubid.
-enum class LockKind : uint16 { stream = 1, execution = 2, workflow = 3, scheduler = 4, event_type = 5, scavenger = 6 };
+enum class LockKind : uint16 {
+    stream = 1,
+    execution = 2,
+    workflow = 3,
+    scheduler = 4,
+    event_type = 5,
+    scavenger = 6,
+    projection = 10,
+    projection_state = 11,
+    projection_appenders = 12,
+    projection_name = 13,
+    projection_rebuild = 14
+};
 
 LOCKTAG lock_tag(LockKind kind, uint64 key);
 /// Takes the lock until the end of the transaction; waits for others (their deadlock is 40P01). False when this

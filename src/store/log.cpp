@@ -134,11 +134,15 @@ public:
 
 private:
     const EventRow *find_next() override {
-        while (found_ < query_.count) {
+        while (found_ < query_.count && (!query_.scan || query_.scan->rows < query_.scan->limit)) {
             fresh_row();
             current_ = advance();
             if (!current_)
                 return nullptr;
+            if (query_.scan) {
+                query_.scan->rows++;
+                query_.scan->position = current_->position;
+            }
             row_ = current_->of_runs ? run_row(current_->row()) : user_row(current_->row());
             if (row_ && passes(*row_)) {
                 found_++;
@@ -245,6 +249,8 @@ private:
             return false;
         if (query_.group_size > 0 && pg::lock_key(row.stream) % static_cast<uint64>(query_.group_size) !=
                                          static_cast<uint64>(query_.group_member))
+            return false;
+        if (!among(query_.streams, row.stream))
             return false;
         if (query_.stream_regex && !matches(query_.stream_regex->c_str(), row.stream))
             return false;

@@ -490,6 +490,16 @@ int64 mark(Snapshot snapshot) {
     });
 }
 
+int64 last_given() {
+    attach();
+    return pg::call([&]() noexcept {
+        LWLockAcquire(&mine->lock, LW_SHARED);
+        int64 last = mine->next - 1;
+        LWLockRelease(&mine->lock);
+        return last;
+    });
+}
+
 void set_last_position(int64 position) { last_appended = position; }
 int64 last_position() { return last_appended; }
 

@@ -34,6 +34,9 @@ std::optional<int64> first_held();
 /// Every event at or below the mark is visible to `snapshot`, or never will be.
 int64 mark(Snapshot snapshot);
 
+/// The greatest position that was given to anybody.
+int64 last_given();
+
 /// Session state of last_position().
 void set_last_position(int64 position);
 int64 last_position(); // 0: none

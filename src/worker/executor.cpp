@@ -18,6 +18,7 @@
 
 extern "C" {
 #include "commands/dbcommands.h"
+#include "mb/pg_wchar.h"
 #include "pgstat.h"
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
@@ -94,6 +95,8 @@ void on_exit(int, Datum) {
     e.state = ExecutorState::free;
     e.last_generation = e.generation;
     e.last_excused = e.excused || ended_by_shutdown();
+    e.lost_subject = e.last_excused ? 0 : e.subject;
+    e.subject = 0;
     e.pid = 0;
     e.process = -1;
     if (DatabaseSlot *d = find_database(e.database, false)) {
@@ -246,14 +249,20 @@ void follow_log(uint8 parts) {
 }
 
 Job::Job(const pg::Uuid &execution, const std::string &node) {
+    int bytes = pg_mbcliplen(node.c_str(), static_cast<int>(node.size()), NAMEDATALEN - 1);
     RegistryLock lock;
     ExecutorSlot &e = executor_slot(my_slot);
     cancel_seen = 0;
     e.job++;
     e.execution = execution;
-    strlcpy(e.node, node.c_str(), sizeof(e.node));
+    strlcpy(e.node, node.c_str(), static_cast<size_t>(bytes) + 1);
     e.state = ExecutorState::busy;
     job_active = true;
+}
+
+Job::Job(int64 subject, const std::string &name) : Job(pg::Uuid{}, name) {
+    RegistryLock lock;
+    executor_slot(my_slot).subject = subject;
 }
 
 Job::~Job() {
@@ -261,6 +270,7 @@ Job::~Job() {
     RegistryLock lock;
     ExecutorSlot &e = executor_slot(my_slot);
     e.nodes_run++;
+    e.subject = 0;
     e.node[0] = '\0';
 }
 

@@ -13,6 +13,9 @@ bool connected_as_owner();
 class Job {
 public:
     Job(const pg::Uuid &execution, const std::string &node);
+    /// Of work that is no node: a projection's id and name, say. An end of the process inside is told to the source
+    /// (take_lost_subjects).
+    Job(int64 subject, const std::string &name);
     ~Job();
     Job(const Job &) = delete;
     Job &operator=(const Job &) = delete;

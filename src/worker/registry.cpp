@@ -24,7 +24,7 @@ struct Announcements {
     Oid roles[capacity];
     int role_count;
     bool any_role; // more roles than we list: wake all
-    bool scheduler, finished, tasks, database;
+    bool scheduler, finished, tasks, projected, database;
     uint8 appended; // LogParts
     Oid restart;
     struct {
@@ -137,6 +137,9 @@ void publish() {
             wake(d->process);
         }
     }
+    if (announced.projected)
+        if (ConditionVariable *condition = projected_condition())
+            ConditionVariableBroadcast(condition);
     if (announced.database) {
         RegistryLock lock;
         if (DatabaseSlot *d = find_database(MyDatabaseId, true))
@@ -190,6 +193,7 @@ void init_shared() {
             slots()[i].process = -1;
             ConditionVariableInit(&slots()[i].finished);
             ConditionVariableInit(&slots()[i].tasks);
+            ConditionVariableInit(&slots()[i].projected);
         }
         for (int i = 0; i < registry->executors; i++)
             executors()[i].process = -1;
@@ -254,6 +258,20 @@ int busy_with(Oid role, int source) {
     return busy;
 }
 
+std::vector<int64> take_lost_subjects(int source) {
+    std::vector<int64> lost;
+    lost.reserve(static_cast<size_t>(registry->executors));
+    RegistryLock lock;
+    for (int i = 0; i < registry->executors; i++) {
+        ExecutorSlot &e = executor_slot(i);
+        if (e.lost_subject != 0 && e.database == MyDatabaseId && e.source == source)
+            lost.push_back(std::exchange(e.lost_subject, 0));
+    }
+    return lost;
+}
+
+bool started_after_crash() { return registry->after_crash; }
+
 bool lease_alive(int slot, uint64 generation) {
     if (slot < 0 || slot >= registry->executors)
         return false;
@@ -296,6 +314,7 @@ void watch_ends(bool watch) {
 
 void announce_finished() { announced.finished = true; }
 void announce_tasks() { announced.tasks = true; }
+void announce_projected() { announced.projected = true; }
 void announce_database() { announced.database = true; }
 void announce_restart(Oid database) { announced.restart = database; }
 
@@ -305,6 +324,12 @@ ConditionVariable *tasks_condition() {
     RegistryLock lock;
     DatabaseSlot *d = find_database(MyDatabaseId, true);
     return d ? &d->tasks : nullptr;
+}
+
+ConditionVariable *projected_condition() {
+    RegistryLock lock;
+    DatabaseSlot *d = find_database(MyDatabaseId, true);
+    return d ? &d->projected : nullptr;
 }
 
 ConditionVariable *finished_condition() {

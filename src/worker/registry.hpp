@@ -31,6 +31,7 @@ struct ExecutorSlot {
     pid_t pid;
     int process; // PGPROC number, -1: none
     uint64 job, cancel_job; // cancel_job == job: what runs now is to be interrupted
+    int64 subject, lost_subject; // of a job that is no node: its id; of the one in which the former occupant ended
     pg::Uuid execution;
     char node[NAMEDATALEN];
     TimestampTz started_at;
@@ -54,6 +55,7 @@ struct DatabaseSlot {
     TimestampTz started_at;
     ConditionVariable finished; // some execution of this database is over
     ConditionVariable tasks; // some task.external is to be had
+    ConditionVariable projected; // some projection of this database got further, or into another state
 };
 
 struct Shared {
@@ -96,6 +98,11 @@ bool may_take(int source);
 /// Executors of a role in this database that take a step of a source now.
 int busy_with(Oid role, int source);
 
+/// Jobs of this database with a subject in which an executor ended, other than by a shutdown; each is told once.
+std::vector<int64> take_lost_subjects(int source);
+/// True when this server's shared memory replaces one that a crash destroyed.
+bool started_after_crash();
+
 /// A node's lease is alive while its executor is.
 bool lease_alive(int slot, uint64 generation);
 /// A dead lease counts as a loss unless we ended the executor, or the server was shut down.
@@ -113,6 +120,8 @@ void announce_finished();
 void announce_tasks();
 /// In the scheduler: whether the end of a run of this database wakes it from now on.
 void watch_ends(bool watch);
+/// After the commit: those who wait for projections of this database look again.
+void announce_projected();
 /// After the commit: the executor with this lease interrupts what it runs, if it is still at it.
 void announce_cancel(int slot, uint64 generation);
 /// After the commit: the launcher sees to this database.
@@ -126,5 +135,7 @@ void init_announcements();
 ConditionVariable *finished_condition();
 /// The same for announce_tasks().
 ConditionVariable *tasks_condition();
+/// The same for announce_projected().
+ConditionVariable *projected_condition();
 
 } // namespace chronicle::worker

@@ -59,8 +59,8 @@ std::vector<Line> copy_registry() {
             continue;
         bool busy = e.state == ExecutorState::busy && e.node[0] != '\0';
         lines.push_back({e.pid, e.database, "executor", e.role, state_name(e.state),
-                         busy ? std::optional(e.execution) : std::nullopt, busy ? e.node : "", e.started_at,
-                         e.nodes_run});
+                         busy && e.execution != pg::Uuid{} ? std::optional(e.execution) : std::nullopt,
+                         busy ? e.node : "", e.started_at, e.nodes_run});
     }
     return lines;
 }

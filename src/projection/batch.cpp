@@ -1,0 +1,345 @@
+#include "projection/batch.hpp"
+
+#include "access/access.hpp"
+#include "pg/lock.hpp"
+#include "store/catalog.hpp"
+
+extern "C" {
+#include "miscadmin.h"
+#include "tcop/dest.h"
+#include "utils/array.h"
+#include "utils/plancache.h"
+#include "utils/queryenvironment.h"
+#include "utils/typcache.h"
+}
+
+namespace chronicle::projection {
+
+namespace {
+
+// --- statements: prepared once per process ---
+
+struct Prepared {
+    ProjectionPointer projection; // keeps what the plan was made for alive
+    SPIPlanPtr plan;
+};
+std::unordered_map<int64, Prepared> *plans = nullptr;
+
+void register_events(TupleDesc columns, Tuplestorestate *store, int64 count) {
+    pg::call([&]() noexcept {
+        EphemeralNamedRelation relation =
+            static_cast<EphemeralNamedRelation>(palloc0(sizeof(EphemeralNamedRelationData)));
+        relation->md.name = pstrdup("new_events");
+        relation->md.reliddesc = InvalidOid;
+        relation->md.tupdesc = columns;
+        relation->md.enrtype = ENR_NAMED_TUPLESTORE;
+        relation->md.enrtuples = static_cast<double>(count);
+        relation->reldata = store;
+        int code = SPI_register_relation(relation);
+        if (code < 0)
+            elog(ERROR, "SPI_register_relation failed: %s", SPI_result_code_string(code));
+    });
+}
+
+SPIPlanPtr prepare(const std::string &statement) {
+    const char *text = statement.c_str();
+    SPIPlanPtr plan = pg::call([&]() noexcept { return SPI_prepare(text, 0, nullptr); });
+    if (!plan)
+        pg::raise(ERRCODE_FEATURE_NOT_SUPPORTED, {.message = std::string("a projection cannot run this statement: ") +
+                                                             SPI_result_code_string(SPI_result)});
+    List *sources = SPI_plan_get_plan_sources(plan);
+    if (list_length(sources) != 1)
+        pg::raise(ERRCODE_SYNTAX_ERROR,
+                  {.message = "statement must be one SQL statement, not " + std::to_string(list_length(sources)),
+                   .hint = "Several steps go into one WITH statement, or into a handler."});
+    List *queries = static_cast<CachedPlanSource *>(linitial(sources))->query_list;
+    for (int i = 0; i < list_length(queries); i++)
+        if (static_cast<Query *>(list_nth(queries, i))->commandType == CMD_UTILITY)
+            pg::raise(ERRCODE_FEATURE_NOT_SUPPORTED,
+                      {.message = "statement must be SELECT, INSERT, UPDATE, DELETE or MERGE"});
+    return plan;
+}
+
+// Inside an SPI connection that knows new_events.
+SPIPlanPtr plan_of(const Projection &projection) {
+    if (!plans)
+        plans = new std::unordered_map<int64, Prepared>();
+    ProjectionPointer current = find_projection(projection.id);
+    auto found = plans->find(projection.id);
+    if (found != plans->end() && found->second.projection == current && current.get() == &projection)
+        return found->second.plan;
+    if (found != plans->end()) {
+        SPIPlanPtr old = found->second.plan;
+        plans->erase(found);
+        pg::call([&]() noexcept { SPI_freeplan(old); });
+    }
+    SPIPlanPtr plan = prepare(*projection.statement);
+    if (current.get() == &projection) {
+        pg::call([&]() noexcept { SPI_keepplan(plan); });
+        plans->emplace(projection.id, Prepared{current, plan});
+    }
+    return plan;
+}
+
+TupleDesc event_columns() {
+    Oid type = store::catalog().event_type;
+    return pg::call([&]() noexcept { return lookup_rowtype_tupdesc_copy(type, -1); });
+}
+
+Datum text_array(const std::vector<std::string> &texts) {
+    std::vector<Datum> elements;
+    for (const std::string &text : texts)
+        elements.push_back(pg::make_text(text));
+    Datum *values = elements.data();
+    int count = static_cast<int>(elements.size());
+    return pg::call(
+        [&]() noexcept { return PointerGetDatum(construct_array(values, count, TEXTOID, -1, false, TYPALIGN_INT)); });
+}
+
+Datum array_of(std::vector<Datum> &elements, Oid type) {
+    Datum *values = elements.data();
+    int count = static_cast<int>(elements.size());
+    bool is_long = type == INT8OID;
+    return pg::call([&]() noexcept {
+        return PointerGetDatum(
+            construct_array(values, count, type, is_long ? 8 : -1, is_long, is_long ? TYPALIGN_DOUBLE : TYPALIGN_INT));
+    });
+}
+
+} // namespace
+
+Oid owner_of(const Projection &projection) {
+    Oid owner = access::find_role(projection.owner);
+    if (!OidIsValid(owner))
+        pg::raise(ERRCODE_UNDEFINED_OBJECT,
+                  {.message = "the projection's owner, role \"" + projection.owner + "\", does not exist"});
+    return owner;
+}
+
+void check_statement(const std::string &statement) {
+    pg::Spi spi;
+    TupleDesc columns = event_columns();
+    Tuplestorestate *store = pg::call([]() noexcept { return tuplestore_begin_heap(true, false, work_mem); });
+    register_events(columns, store, 0);
+    (void)prepare(statement);
+    pg::call([&]() noexcept { tuplestore_end(store); });
+}
+
+Batch::Batch(const Projection &projection)
+    : projection_(projection), partitioner_(projection), owner_(owner_of(projection)), memory_(CurrentMemoryContext),
+      columns_(event_columns()), exceptions_(std::uncaught_exceptions()) {
+    if (projection.kind == Kind::statement)
+        store_ = pg::call([]() noexcept { return tuplestore_begin_heap(true, false, work_mem); });
+}
+
+Batch::~Batch() {
+    if (store_ && !pg::unwinding(exceptions_))
+        tuplestore_end(store_);
+}
+
+void Batch::add(const store::EventRow &event) {
+    Datum values[store::event_columns];
+    bool nulls[store::event_columns];
+    store::event_values(event, store::all_columns, values, nulls);
+    TupleDesc columns = columns_;
+    count_++;
+    positions_.push_back(event.position);
+    if (projection_.options.park)
+        parking_.push_back(parking_partition(event));
+    bytes_ += VARSIZE_ANY(DatumGetPointer(event.data)) + 200;
+    if (store_) {
+        Tuplestorestate *store = store_;
+        pg::call([&]() noexcept { tuplestore_putvalues(store, columns, values, nulls); });
+        return;
+    }
+    std::string name = projection_.kind == Kind::state ? partitioner_.of(event) : "";
+    auto [known, added] = partition_of_.try_emplace(name, partitions_.size());
+    if (added)
+        partitions_.push_back({std::move(name)});
+    pg::MemorySwitch to_batch(memory_);
+    Datum composite = pg::call([&]() noexcept {
+        HeapTuple tuple = heap_form_tuple(columns, values, nulls);
+        // The values may be toasted: a composite must not be.
+        return heap_copy_tuple_as_datum(tuple, columns);
+    });
+    items_.push_back({composite, known->second});
+}
+
+std::string Batch::parking_partition(const store::EventRow &event) const {
+    bool by_stream = !projection_.partition_by && projection_.kind != Kind::state;
+    return by_stream ? std::string(event.stream) : partitioner_.of(event);
+}
+
+void Batch::refuse(int sqlstate, pg::ErrorText text) {
+    called_ = true;
+    current_ = 0;
+    pg::raise(sqlstate, std::move(text));
+}
+
+// --- applying ---
+
+void Batch::lock_partitions() const {
+    std::vector<uint64> keys;
+    for (const Partition &p : partitions_)
+        keys.push_back(pg::lock_key(std::to_string(projection_.id) + "/" + p.name));
+    std::sort(keys.begin(), keys.end());
+    for (uint64 key : keys)
+        pg::lock(pg::LockKind::projection_state, key);
+}
+
+void Batch::load_states(int generation) {
+    static constexpr Oid types[] = {INT8OID, INT4OID, TEXTARRAYOID};
+    static pg::Statement find{
+        "SELECT partition, state FROM chronicle_data.projection_state WHERE projection_id = $1 AND generation = $2 "
+        "AND partition = ANY ($3)",
+        types};
+    std::vector<std::string> names;
+    for (const Partition &p : partitions_)
+        names.push_back(p.name);
+    access::EngineScope engine;
+    pg::Values values;
+    pg::Rows rows = find.run(values.int8(projection_.id).int4(generation).add(text_array(names)));
+    pg::MemorySwitch to_batch(memory_);
+    for (uint64 i = 0; i < rows.count; i++) {
+        bool is_null;
+        partitions_[partition_of_.at(rows[i].text(1))].state = pg::copy_datum(rows[i].datum(2, &is_null), -1);
+    }
+}
+
+void Batch::save_states(int generation) {
+    static constexpr Oid types[] = {INT8OID, INT4OID, TEXTARRAYOID, JSONBARRAYOID, INT8ARRAYOID, INT8ARRAYOID};
+    static pg::Statement upsert{
+        "INSERT INTO chronicle_data.projection_state AS s (projection_id, generation, partition, state, position, "
+        "events) SELECT $1, $2, t.partition, t.state, t.position, t.events "
+        "FROM unnest($3, $4, $5, $6) AS t (partition, state, position, events) "
+        "ON CONFLICT (projection_id, generation, partition) DO UPDATE SET state = excluded.state, "
+        "position = excluded.position, events = s.events + excluded.events, updated_at = excluded.updated_at",
+        types};
+    std::vector<std::string> names;
+    std::vector<Datum> states, positions, events;
+    for (const Partition &p : partitions_) {
+        names.push_back(p.name);
+        states.push_back(p.state);
+        positions.push_back(Int64GetDatum(p.position));
+        events.push_back(Int64GetDatum(p.events));
+    }
+    access::EngineScope engine;
+    pg::Values values;
+    values.int8(projection_.id).int4(generation).add(text_array(names)).add(array_of(states, JSONBOID));
+    upsert.run(values.add(array_of(positions, INT8OID)).add(array_of(events, INT8OID)));
+}
+
+void Batch::call_handler() {
+    access::OwnerScope owner(owner_, projection_.search_path);
+    pg::UserFunction handler(*projection_.handler, handler_signature(), owner_);
+    pg::MemoryScope memory("chronicle handler");
+    called_ = true;
+    for (const Item &item : items_) {
+        current_++;
+        NullableDatum argument{item.event, false};
+        handler.call(&argument);
+        memory.reset();
+        pg::check_interrupts();
+    }
+}
+
+void Batch::fold() {
+    std::string initial = projection_.initial_state.value_or("{}");
+    access::OwnerScope owner(owner_, projection_.search_path);
+    pg::UserFunction handler(*projection_.handler, state_signature(), owner_);
+    for (Partition &p : partitions_)
+        if (p.state == 0)
+            p.state = pg::make_jsonb(initial);
+    pg::MemoryScope memory("chronicle handler");
+    called_ = true;
+    for (const Item &item : items_) {
+        current_++;
+        Partition &p = partitions_[item.partition];
+        NullableDatum arguments[] = {{p.state, false}, {item.event, false}};
+        NullableDatum result = handler.call(arguments);
+        if (result.isnull)
+            pg::raise(ERRCODE_NULL_VALUE_NOT_ALLOWED,
+                      {.message = "handler " + *projection_.handler + " returned NULL instead of a state",
+                       .hint = "Return the state as it was for events that do not change it."});
+        if (result.value != p.state) {
+            Datum former = p.state;
+            pg::MemorySwitch to_batch(memory_);
+            p.state = pg::copy_datum(result.value, -1);
+            pfree(DatumGetPointer(former));
+        }
+        p.position = positions_[static_cast<size_t>(current_)];
+        p.events++;
+        memory.reset();
+        pg::check_interrupts();
+    }
+}
+
+void Batch::clear_events() {
+    for (Item &item : items_)
+        pfree(DatumGetPointer(item.event));
+    items_.clear();
+    positions_.clear();
+    count_ = 0;
+    bytes_ = 0;
+}
+
+void Batch::fold_in_memory() {
+    current_ = -1;
+    pg::MemorySwitch to_batch(memory_);
+    fold();
+    clear_events();
+}
+
+Datum Batch::take_state(const std::string &partition) {
+    auto found = partition_of_.find(partition);
+    return found == partition_of_.end() ? 0 : std::exchange(partitions_[found->second].state, 0);
+}
+
+std::vector<std::pair<std::string, Datum>> Batch::other_states() {
+    std::vector<std::pair<std::string, Datum>> left;
+    for (Partition &p : partitions_)
+        if (p.state != 0)
+            left.emplace_back(p.name, p.state);
+    return left;
+}
+
+void Batch::run_statement() {
+    access::OwnerScope owner(owner_, projection_.search_path);
+    pg::Spi spi;
+    register_events(columns_, store_, count_);
+    SPIPlanPtr plan = plan_of(projection_);
+    called_ = true;
+    current_ = count_ == 1 ? 0 : -1;
+    int code = pg::call([&]() noexcept {
+        SPIExecuteOptions options{};
+        options.dest = None_Receiver;
+        return SPI_execute_plan_extended(plan, &options);
+    });
+    if (code < 0)
+        pg::raise(ERRCODE_FEATURE_NOT_SUPPORTED,
+                  {.message = std::string("a projection cannot run this statement: ") + SPI_result_code_string(code)});
+}
+
+void Batch::apply(int generation, bool lock) {
+    if (count_ == 0)
+        return;
+    switch (projection_.kind) {
+    case Kind::handler:
+        call_handler();
+        break;
+    case Kind::state:
+        if (lock)
+            lock_partitions();
+        load_states(generation);
+        fold();
+        current_ = -1;
+        save_states(generation);
+        break;
+    case Kind::statement:
+        run_statement();
+        break;
+    }
+    current_ = -1;
+}
+
+} // namespace chronicle::projection

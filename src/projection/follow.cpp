@@ -1,0 +1,241 @@
+// Following the log: one batch of one projection, in one transaction.
+//
+//   lock the projection (LockKind::projection, without waiting: another executor may be at it) → read its progress → as
+//   the owner: read what comes after its position, up to the mark of this snapshot → apply → as the engine: states,
+//   position → commit
+//
+// The position moves to the last event of the batch, or, when the batch came to the end, to the mark: past everything
+// that does not match, and never past what an open transaction may still commit. Read model, states and position commit
+// together, so each event counts exactly once. The commit does not wait for the disk: what a crash loses is done again.
+// (It waits when the handler has appended events: others may have seen those.)
+//
+// Crash at any point: nothing happened. An error: record_failure() in progress.cpp says what follows.
+//
+// An inline projection that catches up is followed in the same way; at the end it goes live (inline.cpp).
+#include "projection/follow.hpp"
+
+#include "access/access.hpp"
+#include "flow/sandbox.hpp"
+#include "projection/batch.hpp"
+#include "projection/inline.hpp"
+#include "projection/progress.hpp"
+#include "store/order.hpp"
+#include "worker/executor.hpp"
+#include "worker/registry.hpp"
+
+extern "C" {
+#include "pgstat.h"
+#include "utils/guc.h"
+#include "utils/snapmgr.h"
+}
+
+namespace chronicle::projection {
+
+namespace {
+
+constexpr int64 scan_limit = 50000; // rows that one step looks at, whether they match or not
+constexpr int careful_batches = 20; // after a crash of the server
+
+// The mark of a process that died was found.
+struct Lost {};
+// The batch shall be marked before it runs.
+struct Careful {};
+
+// What is known of a batch when it fails; it outlives the transaction.
+struct Attempt {
+    bool begun = false;
+    int64 after = 0, events = 0, failing = 0, good = 0;
+    std::string partition;
+    bool set_up = true;
+
+    void note(const Batch &batch) {
+        events = batch.size();
+        failing = batch.failing_position();
+        good = batch.failing_index();
+        set_up = batch.in_set_up() && events > 0;
+        if (failing != 0 && batch.parks())
+            partition = batch.failing_partition();
+    }
+};
+
+// Batches that this process finished since it started, by projection: after a crash the first ones are marked.
+std::unordered_map<int64, int> *finished = nullptr;
+
+bool must_be_careful(int64 id, const Progress &progress) {
+    return progress.losses > 0 || (worker::started_after_crash() && (!finished || (*finished)[id] < careful_batches));
+}
+
+struct Collected {
+    int64 through; // the position after this batch
+    bool at_end;
+    int64 parked = 0;
+};
+
+// As the owner: what comes after the projection's position.
+Collected collect(const Projection &projection, const Progress &progress, int limit, Batch &batch) {
+    std::set<std::string> parked;
+    if (projection.options.park)
+        parked = parked_partitions(projection.id);
+    access::OwnerScope owner(owner_of(projection));
+    store::LogScan scan{.limit = scan_limit};
+    store::LogQuery query = projection.filter.query();
+    query.after = progress.position;
+    query.count = limit;
+    query.scan = &scan;
+    std::optional<int64> mark;
+    std::unique_ptr<store::EventSource> events = store::open_log(query, GetActiveSnapshot(), mark);
+    int64 found = 0, skipped = 0;
+    while (!batch.is_full()) {
+        const store::EventRow *event = events->next();
+        if (!event)
+            break;
+        found++;
+        if (std::string partition; !parked.empty() && parked.contains(partition = batch.parking_partition(*event))) {
+            park(projection.id, event->position, partition, 0, "an earlier event of its partition is parked", "00000");
+            skipped++;
+        } else {
+            batch.add(*event);
+        }
+    }
+    bool at_end = found < limit && scan.rows < scan_limit && !batch.is_full();
+    int64 through = at_end ? std::max(*mark, progress.position) : scan.position;
+    return {through, at_end, skipped};
+}
+
+std::optional<int> next_limit(const Projection &projection, const Progress &progress) {
+    if (!progress.batch_limit || *progress.batch_limit * 2 >= projection.options.batch_size)
+        return std::nullopt;
+    return *progress.batch_limit * 2;
+}
+
+// What is lost in a crash is done again.
+void commit_without_waiting() {
+    pg::call([]() noexcept {
+        (void)set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0,
+                                false);
+    });
+}
+
+void check_in_time(const Projection &projection) {
+    if (worker::Deadline::passed())
+        pg::raise(ERRCODE_QUERY_CANCELED,
+                  {.message = "the batch timed out after " + std::to_string(projection.options.timeout_ms) + " ms",
+                   .hint = "Raise the option \"timeout\", or lower \"batch_size\"."});
+}
+
+// Inside the transaction, with the lock. Throws what went wrong; `attempt` then tells where.
+Outcome run_batch(const Projection &projection, const Progress &progress, Attempt &attempt) {
+    int limit = std::min(progress.batch_limit.value_or(projection.options.batch_size), projection.options.batch_size);
+    Batch batch(projection);
+    Collected collected{};
+    {
+        worker::Deadline deadline(projection.options.timeout_ms);
+        try {
+            collected = collect(projection, progress, limit, batch);
+            if (progress.losses >= loss_limit && batch.size() == 1)
+                batch.refuse(ERRCODE_CRASH_SHUTDOWN, {.message = "the worker died " + std::to_string(loss_limit) +
+                                                                 " times while it handled this event",
+                                                      .hint = "The server log tells how."});
+            batch.apply(progress.generation, false);
+            flow::check_deferred_constraints();
+            flow::clean_session();
+            check_in_time(projection);
+        } catch (...) {
+            attempt.note(batch);
+            if (worker::Deadline::passed())
+                check_in_time(projection);
+            throw;
+        }
+    }
+    attempt.note(batch); // for an error of the commit
+    bool goes_live = projection.is_inline && collected.at_end && batch.size() == 0 && collected.parked == 0;
+    if (goes_live)
+        return go_live(projection, progress, collected.through) ? Outcome::worked : Outcome::nothing;
+    if (collected.through == progress.position && (progress.status == "running" || projection.is_inline)) {
+        clear_mark(projection.id);
+        return Outcome::nothing;
+    }
+    bool caught_up = collected.at_end && !projection.is_inline;
+    save_progress(projection, progress, collected.through, batch.size(), caught_up ? "running" : progress.status,
+                  next_limit(projection, progress));
+    if (!store::order::transaction_has_appended())
+        commit_without_waiting();
+    return Outcome::worked;
+}
+
+Outcome look(const Projection &projection, const worker::Claimant &claimant, Attempt &attempt) {
+    pg::MemoryScope memory("chronicle projection");
+    if (!try_lock_projection(projection.id))
+        return Outcome::busy;
+    std::optional<Progress> progress = read_progress(projection.id);
+    if (!progress || !progress->is_active() || (projection.is_inline && progress->status == "running") ||
+        (progress->due_at != 0 && progress->due_at > GetCurrentTimestamp()))
+        return Outcome::nothing;
+    attempt.after = progress->position;
+    bool marked = progress->lease_slot == claimant.slot && progress->lease_generation == claimant.generation;
+    if (progress->lease_slot && !marked) {
+        if (worker::lease_alive(*progress->lease_slot, progress->lease_generation))
+            return Outcome::busy; // between its mark and its batch
+        throw Lost{};
+    }
+    if (!marked && must_be_careful(projection.id, *progress))
+        throw Careful{};
+    attempt.begun = true;
+    worker::Job job(projection.id, projection.name);
+    pg::call([&]() noexcept { pgstat_report_activity(STATE_RUNNING, projection.name.c_str()); });
+    return run_batch(projection, *progress, attempt);
+}
+
+// The same transaction, with what must be committed before it in special cases.
+Outcome run_transaction(const Projection &projection, const worker::Claimant &claimant, Attempt &attempt) {
+    try {
+        pg::start_transaction();
+        Outcome outcome = look(projection, claimant, attempt);
+        pg::commit_transaction();
+        return outcome;
+    } catch (const Lost &) {
+        pg::abort_transaction();
+        pg::start_transaction();
+        record_loss(projection);
+        pg::commit_transaction();
+        return Outcome::worked;
+    } catch (const Careful &) {
+        pg::abort_transaction();
+    } catch (...) {
+        pg::abort_transaction();
+        throw;
+    }
+    mark_running(projection.id, claimant.slot, claimant.generation);
+    return run_transaction(projection, claimant, attempt);
+}
+
+} // namespace
+
+Outcome follow(const ProjectionPointer &projection, const worker::Claimant &claimant) {
+    Attempt attempt;
+    try {
+        Outcome outcome = run_transaction(*projection, claimant, attempt);
+        if (outcome == Outcome::worked && worker::started_after_crash()) {
+            if (!finished)
+                finished = new std::unordered_map<int64, int>();
+            (*finished)[projection->id]++;
+        }
+        pg::call([]() noexcept { pgstat_report_stat(false); });
+        return outcome;
+    } catch (const pg::Error &error) {
+        if (!attempt.begun)
+            throw;
+        pg::start_transaction();
+        record_failure(*projection, {.after = attempt.after,
+                                     .events = attempt.events,
+                                     .failing = attempt.failing,
+                                     .good = attempt.good,
+                                     .partition = attempt.partition,
+                                     .set_up = attempt.set_up,
+                                     .error = error});
+        pg::commit_transaction();
+        return Outcome::worked;
+    }
+}
+
+} // namespace chronicle::projection

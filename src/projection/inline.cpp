@@ -1,0 +1,216 @@
+// Inline projections: a statement trigger on the event table applies what one call of an append function stored.
+//
+// Live or not. While an inline projection catches up (rebuilding) or is disabled, appenders leave their events to the
+// worker; when it runs, they apply them. The change must not fall into an appender's transaction, so every appender of
+// events that such a projection follows holds a lock in share mode until its end (LockKind::projection_appenders), live
+// or not, and who changes the status takes it exclusively (keep_appenders_out). The worker does that for 100 ms at a
+// time: a transaction that stays open long delays the change, not the others.
+//
+// An appender learns of projections from its cache, which follows invalidation messages, so one that appended before
+// the projection was committed may not know of it, and not hold the lock. Such events lie at or below the fence: the
+// last position that was given when the worker first saw the projection. It goes live only when the mark has passed
+// that. Once it holds the lock, every event that it follows is over, whatever the mark says, and it reads to the very
+// end.
+//
+// Lock order of an append: streams → projections' appenders (by id) → partitions (by key) → what handlers lock.
+#include "core/json.hpp"
+
+#include "projection/inline.hpp"
+
+#include "access/access.hpp"
+#include "pg/lock.hpp"
+#include "pg/relation.hpp"
+#include "pg/xact.hpp"
+#include "projection/batch.hpp"
+#include "sqlstates.hpp"
+#include "store/catalog.hpp"
+#include "store/order.hpp"
+#include "store/watch.hpp"
+#include "types/upcast.hpp"
+#include "worker/registry.hpp"
+
+extern "C" {
+#include "access/stratnum.h"
+#include "utils/fmgroids.h"
+#include "utils/inval.h"
+#include "utils/snapmgr.h"
+}
+
+namespace chronicle::projection {
+
+namespace {
+
+constexpr int patience_of_worker_ms = 100;
+constexpr int64 fence_pause_ms = 50;
+
+void set_fence(int64 id) {
+    static constexpr Oid types[] = {INT8OID, INT8OID};
+    static pg::Statement update{"UPDATE chronicle_data.projection_progress SET fence = $2 WHERE projection_id = $1",
+                                types};
+    access::EngineScope engine;
+    pg::Values values;
+    update.run(values.int8(id).int8(store::order::last_given()));
+}
+
+// What the projection has not seen yet, to the end of the log; the caller keeps appenders out. Returns its end.
+int64 apply_rest(const Projection &projection, const Progress &progress, int64 position, int64 &applied) {
+    for (;;) {
+        Batch batch(projection);
+        {
+            access::OwnerScope owner(owner_of(projection));
+            store::LogQuery query = projection.filter.query();
+            query.after = position;
+            query.count = projection.options.batch_size;
+            std::optional<int64> mark = PG_INT64_MAX;
+            std::unique_ptr<store::EventSource> events = store::open_log(query, GetActiveSnapshot(), mark);
+            while (const store::EventRow *event = batch.is_full() ? nullptr : events->next()) {
+                batch.add(*event);
+                position = event->position;
+            }
+        }
+        if (batch.size() == 0)
+            return std::max(position, store::order::last_given());
+        batch.apply(progress.generation, false);
+        applied += batch.size();
+    }
+}
+
+// --- in the appender's transaction ---
+
+void collect(const Projection &projection, const std::vector<store::StoredBatch> &batches, Batch &batch) {
+    const store::Catalog &c = store::catalog();
+    pg::LatestSnapshotScope snapshot;
+    types::Upcasts upcasts;
+    for (const store::StoredBatch &stored : batches) {
+        if (!projection.filter.wants_category(stored.category))
+            continue;
+        {
+            pg::UserScope as_owner(owner_of(projection), SECURITY_LOCAL_USERID_CHANGE);
+            access::require_read_stream(stored.stream);
+        }
+        pg::IndexReader reader(c.event, c.event_stream_version_key, GetActiveSnapshot());
+        reader.key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(stored.stream_id));
+        reader.key(2, BTGreaterEqualStrategyNumber, F_INT8GE, Int64GetDatum(stored.first_version));
+        reader.key(2, BTLessEqualStrategyNumber, F_INT8LE, Int64GetDatum(stored.last_version));
+        pg::MemoryScope per_event("chronicle inline"); // after the reader, which keeps what it allocates
+        while (reader.next()) {
+            store::EventRow event = store::read_user_event(reader, stored.stream, upcasts);
+            if (projection.filter.wants(event))
+                batch.add(event);
+            per_event.reset();
+        }
+    }
+}
+
+// Drivers repeat a transaction on these; nothing is to be said about the projection.
+bool passes_unchanged(const pg::Error &error) {
+    std::string state = error.sqlstate_text(), family = state.substr(0, 2);
+    return family == "40" || family == "53" || family == "57" || family == "58" || state == "55P03";
+}
+
+[[noreturn]] void raise_failed(const Projection &projection, int64 position, const pg::Error &error) {
+    core::json detail{{"projection", projection.name},
+                      {"position", position == 0 ? core::json(nullptr) : core::json(position)},
+                      {"sqlstate", error.sqlstate_text()},
+                      {"message", error.message()},
+                      {"context", error.context()}};
+    if (!error.detail().empty())
+        detail["detail"] = error.detail();
+    std::string message = "projection \"" + projection.name + "\" failed: " + error.message(),
+                said = core::write_json(detail), hint = error.hint(), context = error.context();
+    ErrorData data{}; // as one of the server's, because it keeps the original's CONTEXT
+    data.elevel = ERROR;
+    data.output_to_server = data.output_to_client = true;
+    data.sqlerrcode = projection_failed;
+    data.message = message.data();
+    data.detail = said.data();
+    data.hint = hint.empty() ? nullptr : hint.data();
+    data.context = context.empty() ? nullptr : context.data();
+    throw pg::Error(data);
+}
+
+void apply_inline(const Projection &projection, const std::vector<store::StoredBatch> &batches) {
+    int64 failing = 0;
+    try {
+        pg::MemoryScope memory("chronicle inline projection");
+        Batch batch(projection);
+        collect(projection, batches, batch);
+        try {
+            batch.apply(projection.generation, true);
+        } catch (...) {
+            failing = batch.failing_position();
+            throw;
+        }
+    } catch (const pg::Error &error) {
+        if (passes_unchanged(error))
+            throw;
+        raise_failed(projection, failing, error);
+    }
+}
+
+bool is_followed(const Projection &projection, const std::vector<store::StoredBatch> &batches) {
+    return projection.is_inline && std::any_of(batches.begin(), batches.end(), [&](const store::StoredBatch &b) {
+               return projection.filter.wants_category(b.category);
+           });
+}
+
+void apply_all(const std::vector<store::StoredBatch> &batches) {
+    std::vector<int64> followed;
+    for (const ProjectionPointer &p : all_projections())
+        if (is_followed(*p, batches))
+            followed.push_back(p->id);
+    for (int64 id : followed)
+        pg::lock(pg::LockKind::projection_appenders, static_cast<uint64>(id), ShareLock);
+    // Who changed a status meanwhile did so under the lock, and sent word with its commit.
+    pg::call([]() noexcept { AcceptInvalidationMessages(); });
+    for (int64 id : followed) {
+        ProjectionPointer projection = find_projection(id);
+        if (projection && projection->is_live)
+            apply_inline(*projection, batches);
+    }
+}
+
+} // namespace
+
+void keep_appenders_out(int64 id, int patience_ms) {
+    pg::GucScope settings;
+    settings.set("lock_timeout", std::to_string(patience_ms).c_str());
+    pg::lock(pg::LockKind::projection_appenders, static_cast<uint64>(id), ExclusiveLock);
+}
+
+bool go_live(const Projection &projection, const Progress &progress, int64 position) {
+    if (!progress.fence) {
+        set_fence(projection.id);
+        return true;
+    }
+    std::optional<pg::Error> failed;
+    if (position >= *progress.fence)
+        failed = pg::attempt([&]() { keep_appenders_out(projection.id, patience_of_worker_ms); });
+    if (failed && failed->sqlstate() != ERRCODE_LOCK_NOT_AVAILABLE)
+        throw *failed;
+    if (failed || position < *progress.fence) {
+        postpone(projection.id, fence_pause_ms);
+        return false;
+    }
+    int64 applied = 0;
+    int64 end = apply_rest(projection, progress, progress.position, applied);
+    save_progress(projection, progress, end, applied, "running", std::nullopt);
+    projections_changed();
+    return true;
+}
+
+bool follows_inline(const store::StoredBatch &stored) {
+    pg::call([]() noexcept { AcceptInvalidationMessages(); }); // also in the middle of a long transaction
+    for (const ProjectionPointer &p : all_projections())
+        if (p->is_inline && p->filter.wants_category(stored.category))
+            return true;
+    return false;
+}
+
+CHRONICLE_FUNCTION(chronicle_run_inline_projections) {
+    if (const std::vector<store::StoredBatch> *batches = store::current_append())
+        apply_all(*batches);
+    PG_RETURN_POINTER(nullptr);
+}
+
+} // namespace chronicle::projection

@@ -1,0 +1,256 @@
+// Looking after what was projected: verify_projection, replay_parked_events; and the numbers of view projections.
+#include "projection/manage.hpp"
+
+#include "access/access.hpp"
+#include "flow/sandbox.hpp"
+#include "pg/xact.hpp"
+#include "projection/batch.hpp"
+#include "projection/inline.hpp"
+#include "store/order.hpp"
+#include "worker/registry.hpp"
+
+extern "C" {
+#include "funcapi.h"
+#include "utils/fmgrprotos.h"
+#include "utils/snapmgr.h"
+#include "utils/tuplestore.h"
+}
+
+namespace chronicle::projection {
+
+namespace {
+
+constexpr int64 lag_limit = 10000; // events that are counted; beyond it the lag is an estimate from positions
+
+std::unique_ptr<store::EventSource> open_events(const Projection &p, int64 after, int64 count, int64 until) {
+    store::LogQuery query = p.filter.query();
+    query.after = after;
+    query.count = count;
+    std::optional<int64> mark = until;
+    return store::open_log(query, GetActiveSnapshot(), mark);
+}
+
+// --- verifying: states ---
+
+struct Kept {
+    std::string partition;
+    Datum state; // jsonb
+};
+
+std::vector<Kept> read_states(int64 id, int generation) {
+    static constexpr Oid types[] = {INT8OID, INT4OID};
+    static pg::Statement find{"SELECT partition, state FROM chronicle_data.projection_state "
+                              "WHERE projection_id = $1 AND generation = $2 ORDER BY partition",
+                              types};
+    MemoryContext outer = CurrentMemoryContext;
+    access::EngineScope engine;
+    pg::Values values;
+    pg::Rows rows = find.run(values.int8(id).int4(generation), true);
+    pg::MemorySwitch to_caller(outer);
+    std::vector<Kept> kept;
+    for (uint64 i = 0; i < rows.count; i++) {
+        bool is_null;
+        kept.push_back({rows[i].text(1), pg::copy_datum(rows[i].datum(2, &is_null), -1)});
+    }
+    return kept;
+}
+
+std::set<int64> read_parked(int64 id) {
+    static constexpr Oid types[] = {INT8OID};
+    static pg::Statement find{"SELECT global_position FROM chronicle_data.projection_parked WHERE projection_id = $1",
+                              types};
+    access::EngineScope engine;
+    pg::Values values;
+    pg::Rows rows = find.run(values.int8(id), true);
+    std::set<int64> parked;
+    for (uint64 i = 0; i < rows.count; i++)
+        parked.insert(rows[i].int8(1));
+    return parked;
+}
+
+bool same_json(Datum a, Datum b) {
+    return pg::call([&]() noexcept { return DatumGetBool(DirectFunctionCall2(jsonb_eq, a, b)); });
+}
+
+void put_difference(ReturnSetInfo *result, const std::string &partition, Datum kept, Datum recomputed) {
+    Datum values[] = {pg::make_text(partition), kept, recomputed};
+    bool nulls[] = {false, kept == 0, recomputed == 0};
+    pg::call([&]() noexcept { tuplestore_putvalues(result->setResult, result->setDesc, values, nulls); });
+}
+
+// Kept states and events by one snapshot: what was projected then is the fold of the events that count then.
+void verify_states(ReturnSetInfo *result, const Projection &p) {
+    pg::LatestSnapshotScope snapshot;
+    std::optional<Progress> progress = read_progress_as_of_snapshot(p.id);
+    if (!progress)
+        return;
+    std::vector<Kept> kept = read_states(p.id, progress->generation);
+    std::set<int64> parked = read_parked(p.id);
+    bool live = p.is_inline && progress->status == "running";
+    Batch fold(p);
+    {
+        access::OwnerScope owner(owner_of(p));
+        std::unique_ptr<store::EventSource> events =
+            open_events(p, progress->origin, PG_INT64_MAX, live ? PG_INT64_MAX : progress->position);
+        while (const store::EventRow *event = events->next()) {
+            if (parked.contains(event->position))
+                continue;
+            fold.add(*event);
+            if (fold.is_full())
+                fold.fold_in_memory();
+        }
+    }
+    fold.fold_in_memory();
+    for (const Kept &k : kept) {
+        Datum recomputed = fold.take_state(k.partition);
+        if (recomputed == 0 || !same_json(k.state, recomputed))
+            put_difference(result, k.partition, k.state, recomputed);
+    }
+    for (const auto &[partition, state] : fold.other_states())
+        put_difference(result, partition, 0, state);
+}
+
+// --- parked events ---
+
+struct Parked {
+    int64 position;
+    std::string partition;
+};
+
+std::vector<Parked> parked_events(int64 id) {
+    static constexpr Oid types[] = {INT8OID};
+    static pg::Statement find{"SELECT global_position, partition FROM chronicle_data.projection_parked "
+                              "WHERE projection_id = $1 ORDER BY global_position",
+                              types};
+    access::EngineScope engine;
+    pg::Values values;
+    pg::Rows rows = find.run(values.int8(id));
+    std::vector<Parked> parked;
+    for (uint64 i = 0; i < rows.count; i++)
+        parked.push_back({rows[i].int8(1), rows[i].text(2)});
+    return parked;
+}
+
+void unpark(int64 id, int64 position) {
+    static constexpr Oid types[] = {INT8OID, INT8OID};
+    static pg::Statement remove{
+        "DELETE FROM chronicle_data.projection_parked WHERE projection_id = $1 AND global_position = $2", types};
+    access::EngineScope engine;
+    pg::Values values;
+    remove.run(values.int8(id).int8(position));
+}
+
+void apply_one(const Projection &p, int generation, int64 position) {
+    pg::MemoryScope memory("chronicle parked event");
+    Batch batch(p);
+    {
+        access::OwnerScope owner(owner_of(p));
+        std::unique_ptr<store::EventSource> events = open_events(p, position - 1, 1, position);
+        if (const store::EventRow *event = events->next())
+            batch.add(*event); // else it is deleted, or not followed any more
+    }
+    batch.apply(generation, false);
+    flow::check_deferred_constraints();
+}
+
+// Each in a savepoint of its own, in order; once one of a partition fails again, the later ones stay.
+int64 replay_parked(const Projection &p, int generation) {
+    std::set<std::string> failed;
+    int64 replayed = 0;
+    for (const Parked &event : parked_events(p.id)) {
+        if (failed.contains(event.partition))
+            continue;
+        std::optional<pg::Error> error = pg::attempt([&]() { apply_one(p, generation, event.position); });
+        if (error && (error->sqlstate() == ERRCODE_QUERY_CANCELED || error->is_transient()))
+            throw *error;
+        if (error) {
+            failed.insert(event.partition);
+            park(p.id, event.position, event.partition, 1, error->message(), error->sqlstate_text());
+            continue;
+        }
+        unpark(p.id, event.position);
+        replayed++;
+    }
+    return replayed;
+}
+
+// --- lag ---
+
+struct Lag {
+    int64 events = 0;
+    double ms = 0;
+};
+
+Lag measure_lag(const Projection &p, int64 position, int64 mark) {
+    access::OwnerScope owner(owner_of(p));
+    store::LogScan scan{.limit = lag_limit};
+    store::LogQuery query = p.filter.query();
+    query.after = position;
+    query.count = lag_limit;
+    query.scan = &scan;
+    std::optional<int64> until = mark;
+    std::unique_ptr<store::EventSource> events = store::open_log(query, GetActiveSnapshot(), until);
+    Lag lag;
+    while (const store::EventRow *event = events->next())
+        if (lag.events++ == 0)
+            lag.ms = static_cast<double>(GetCurrentTimestamp() - DatumGetTimestampTz(event->recorded_at)) / 1000.0;
+    if (scan.rows >= lag_limit) // more than is counted here
+        lag.events = std::max(lag.events, mark - position);
+    lag.ms = std::max(lag.ms, 0.0);
+    return lag;
+}
+
+} // namespace
+
+CHRONICLE_FUNCTION(chronicle_verify_projection) {
+    ProjectionPointer p = require_projection(pg::Arguments(fcinfo).required_text(0, "name"));
+    require_owner(*p);
+    if (p->kind != Kind::state)
+        pg::raise(ERRCODE_FEATURE_NOT_SUPPORTED,
+                  {.message = "verify_projection cannot recompute projection \"" + p->name + "\"",
+                   .hint = "This version verifies projections that keep states."});
+    pg::call([&]() noexcept { InitMaterializedSRF(fcinfo, 0); });
+    verify_states(reinterpret_cast<ReturnSetInfo *>(fcinfo->resultinfo), *p);
+    PG_RETURN_NULL();
+}
+
+CHRONICLE_FUNCTION(chronicle_replay_parked_events) {
+    ProjectionPointer p = require_projection(pg::Arguments(fcinfo).required_text(0, "projection"));
+    require_owner(*p);
+    lock_projection(p->id);
+    std::optional<Progress> progress = read_progress(p->id);
+    PG_RETURN_INT64(progress ? replay_parked(*p, progress->generation) : 0);
+}
+
+// (lag_events, lag_ms, log_end) of one projection, for those who may act for its owner; NULLs for others, and when the
+// owner is gone.
+CHRONICLE_FUNCTION(chronicle_projection_lag) {
+    int64 id = PG_GETARG_INT64(0), position = PG_GETARG_INT64(1);
+    TupleDesc columns;
+    pg::call([&]() noexcept { (void)get_call_result_type(fcinfo, nullptr, &columns); });
+    Datum values[3] = {};
+    bool nulls[] = {true, true, true};
+    ProjectionPointer p = find_projection(id);
+    if (p && access::may_act_for(p->owner) && OidIsValid(access::find_role(p->owner))) {
+        int64 mark = store::order::mark(GetActiveSnapshot());
+        bool live = p->is_inline && p->is_live;
+        Lag lag = live || position >= mark ? Lag{} : measure_lag(*p, position, mark);
+        values[0] = Int64GetDatum(lag.events);
+        values[1] = Float8GetDatum(lag.ms);
+        values[2] = Int64GetDatum(mark);
+        std::fill(nulls, nulls + 3, false);
+    }
+    return pg::call(
+        [&]() noexcept { return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(columns), values, nulls)); });
+}
+
+CHRONICLE_FUNCTION(chronicle_rebuild_projection) {
+    pg::raise(ERRCODE_FEATURE_NOT_SUPPORTED, {.message = "rebuild_projection is not built in this version",
+                                              .hint = "reset_projection computes anew, in place."});
+}
+
+CHRONICLE_FUNCTION(chronicle_cancel_rebuild) {
+    pg::raise(ERRCODE_FEATURE_NOT_SUPPORTED, {.message = "rebuild_projection is not built in this version"});
+}
+
+} // namespace chronicle::projection

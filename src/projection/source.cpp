@@ -1,0 +1,156 @@
+// Async projections as work for executors, and inline ones with the append.
+#include "projection/source.hpp"
+
+#include "access/access.hpp"
+#include "pg/xact.hpp"
+#include "projection/follow.hpp"
+#include "projection/inline.hpp"
+#include "projection/progress.hpp"
+#include "store/order.hpp"
+#include "store/watch.hpp"
+#include "worker/registry.hpp"
+
+extern "C" {
+#include "utils/snapmgr.h"
+}
+
+namespace chronicle::projection {
+
+namespace {
+
+constexpr int64 far_behind = 5000; // positions: such a projection deserves an executor of its own
+
+int number = -1;
+int64 last_followed = 0; // in an executor
+
+// A projection that is, or may soon be, a worker's business.
+struct Open {
+    ProjectionPointer projection;
+    int64 position;
+    TimestampTz due_at;
+    bool rebuilding;
+};
+
+// Of one owner, or of all.
+std::vector<Open> find_open(const std::optional<std::string> &owner) {
+    static constexpr Oid types[] = {TEXTOID};
+    static pg::Statement find{"SELECT projection_id, position, due_at, status = 'rebuilding' "
+                              "FROM chronicle_data.projection_progress WHERE status IN ('running', 'rebuilding') "
+                              "AND ($1 IS NULL OR owner = $1) ORDER BY projection_id",
+                              types};
+    struct Found {
+        int64 id, position;
+        TimestampTz due_at;
+        bool rebuilding;
+    };
+    std::vector<Found> all;
+    {
+        access::EngineScope engine;
+        pg::Values values;
+        pg::Rows rows = find.run(values.maybe_text(owner));
+        for (uint64 i = 0; i < rows.count; i++)
+            all.push_back(
+                {rows[i].int8(1), rows[i].int8(2), rows[i].null(3) ? 0 : rows[i].time(3), rows[i].boolean(4)});
+    }
+    std::vector<Open> open;
+    for (const Found &f : all)
+        if (ProjectionPointer p = find_projection(f.id); p && (!p->is_inline || f.rebuilding))
+            open.push_back({std::move(p), f.position, f.due_at, f.rebuilding});
+    return open;
+}
+
+uint8 parts_of(const Open &open) {
+    const Filter &filter = open.projection->filter;
+    uint8 parts = filter.wants_category("workflow") ? worker::log_of_runs : 0;
+    bool only_runs = filter.categories && filter.categories->size() == 1 && parts != 0;
+    return parts | (only_runs ? 0 : worker::log_of_users);
+}
+
+int64 newest_mark() {
+    pg::LatestSnapshotScope snapshot;
+    return store::order::mark(pg::call([]() noexcept { return GetActiveSnapshot(); }));
+}
+
+bool has_work(const Open &open, int64 mark, TimestampTz now) {
+    return (open.due_at == 0 || open.due_at <= now) && (open.position < mark || open.rebuilding);
+}
+
+TimestampTz look(std::vector<worker::Demand> &demands) {
+    std::vector<Open> all = find_open(std::nullopt);
+    if (all.empty())
+        return 0;
+    int64 mark = newest_mark();
+    TimestampTz now = GetCurrentTimestamp(), due = 0;
+    for (const Open &open : all) {
+        if (open.due_at > now && (due == 0 || open.due_at < due))
+            due = open.due_at;
+        auto demand = std::find_if(demands.begin(), demands.end(),
+                                   [&](const worker::Demand &d) { return d.owner == open.projection->owner; });
+        if (demand == demands.end())
+            demand = demands.insert(demands.end(), worker::Demand{.owner = open.projection->owner});
+        demand->follows |= parts_of(open);
+        // One executor follows them all; more for those that have much to do.
+        if (has_work(open, mark, now) && (demand->ready == 0 || mark - open.position > far_behind))
+            demand->ready++;
+    }
+    for (worker::Demand &demand : demands)
+        demand.ready = std::max<int64>(0, demand.ready - worker::busy_with(access::find_role(demand.owner), number));
+    return due;
+}
+
+// Executors that ended in a batch, by a signal or of themselves: the next one runs it with fewer events.
+void reclaim() {
+    for (int64 id : worker::take_lost_subjects(number))
+        mark_lost(id);
+}
+
+void fail_owner(const std::string &owner, int sqlstate, const std::string &reason) {
+    pg::start_transaction();
+    {
+        pg::MemoryScope memory("chronicle projections");
+        for (const Open &open : find_open(owner)) {
+            lock_projection(open.projection->id);
+            set_faulted(open.projection->id, pg::Error(sqlstate, {.message = reason}), 0);
+        }
+    }
+    pg::commit_transaction();
+}
+
+// The next projection of the owner that has work and that nobody else works on; by turns.
+bool step(const worker::Claimant &claimant) {
+
+    std::vector<ProjectionPointer> behind;
+    uint8 parts = 0;
+    pg::start_transaction();
+    {
+        pg::MemoryScope memory("chronicle projections");
+        std::vector<Open> open = find_open(claimant.owner);
+        for (const Open &o : open)
+            parts |= parts_of(o);
+        worker::follow_log(parts);
+        int64 mark = open.empty() ? 0 : newest_mark();
+        TimestampTz now = GetCurrentTimestamp();
+        for (const Open &o : open)
+            if (has_work(o, mark, now))
+                behind.push_back(o.projection);
+    }
+    pg::commit_transaction();
+    auto after_last = std::find_if(behind.begin(), behind.end(), [](const auto &p) { return p->id > last_followed; });
+    std::rotate(behind.begin(), after_last, behind.end());
+    for (const ProjectionPointer &projection : behind) {
+        last_followed = projection->id;
+        if (follow(projection, claimant) == Outcome::worked)
+            return true;
+    }
+    return false;
+}
+
+} // namespace
+
+void init() {
+    number = worker::source_count();
+    worker::add_source({"projections", look, reclaim, fail_owner, step});
+    store::add_watcher(follows_inline);
+}
+
+} // namespace chronicle::projection
