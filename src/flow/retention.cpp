@@ -109,6 +109,7 @@ void remove_runs(const std::vector<pg::Uuid> &runs) {
         {"DELETE FROM chronicle_data.node_rows WHERE execution_id = ANY ($1)", types},
         {"DELETE FROM chronicle_data.execution_log WHERE execution_id = ANY ($1)", types},
         {"DELETE FROM chronicle_data.signal WHERE execution_id = ANY ($1)", types},
+        {"DELETE FROM chronicle_data.task WHERE execution_id = ANY ($1)", types},
         {"DELETE FROM chronicle_data.execution WHERE execution_id = ANY ($1)", types},
     };
     for (const pg::Uuid &run : runs)
