@@ -54,6 +54,19 @@ SELECT count(*) FROM (
     HAVING count(*) FILTER (WHERE type = 'NodeExecutionStarted') <> 1 OR count(*) FILTER (WHERE type = 'NodeExecutionCompleted') <> 1) AS attempt
 SQL
 
+# --- a lost attempt begins again as itself ---
+
+make_workflow($node, $db, 'long', [ [ 'long', long_sql() ] ]);
+my $long = start_run($node, $db, 'long');
+my $since = -s $node->logfile;
+kill('KILL', executor_of($node, $db, $db, 'long'));
+wait_for_message($node, qr/database system is ready to accept connections/, $since, 'an executor is killed: the server comes back');
+executor_of($node, $db, $db, 'long');
+is($node->safe_psql($db, "SELECT status, attempts FROM chronicle.node_executions WHERE execution_id = '$long'"), 'running|1', 'the node runs again, as the first attempt');
+$node->safe_psql($db, "SELECT chronicle.cancel_execution('$long')");
+is($node->safe_psql($db, "SELECT string_agg(type, ' ' ORDER BY version) FROM chronicle.execution_history WHERE execution_id = '$long' AND node_id IS NOT NULL"),
+    'NodeExecutionStarted NodeExecutionCancelled', '… and has one start and one end');
+
 # --- down for hours: made up as asked. (The rows are set back, as if the server had been down.) ---
 
 $node->safe_psql($db, 'SELECT chronicle.cancel_execution(execution_id) FROM chronicle.executions WHERE ended_at IS NULL');
