@@ -210,12 +210,12 @@ void require_read_any() {
         require(Level::reader, "read events");
 }
 
-bool may_act_for(const std::string &owner) {
-    if (level_of(GetUserId()) == Level::admin)
-        return true;
+bool may_run_as(const std::string &owner) {
     Oid role = find_role(owner);
     return OidIsValid(role) && pg::call([&]() noexcept { return has_privs_of_role(GetUserId(), role); });
 }
+
+bool may_act_for(const std::string &owner) { return level_of(GetUserId()) == Level::admin || may_run_as(owner); }
 
 // --- for views: what the reader may see ---
 

@@ -33,6 +33,9 @@ void require_read_any();
 
 /// True when the current user may act for this owner: it has the role's privileges, or is an admin.
 bool may_act_for(const std::string &owner);
+/// True when the current user has the role's privileges. What one gives to an owner to run needs this: being an admin
+/// of chronicle is not being every role.
+bool may_run_as(const std::string &owner);
 
 /// The name as quoted text, for a hint that works as it stands.
 std::string quoted(const std::string &text);

@@ -218,7 +218,7 @@ Stored store(const core::Definition &graph, const std::string &document) {
         current = find_current(graph.id);
     }
     if (current.exists)
-        may_replace = access::may_act_for(current.owner);
+        may_replace = access::may_run_as(current.owner);
     if (!may_replace)
         pg::raise(ERRCODE_INSUFFICIENT_PRIVILEGE,
                   {.message = "workflow \"" + graph.id + "\" belongs to another role",

@@ -119,10 +119,14 @@ std::optional<std::string> lock_row(const std::string &category) {
     return rows.empty() ? std::nullopt : std::optional(rows[0].text(1));
 }
 
+[[noreturn]] void raise_not_owner(const std::string &category, const std::string &owner) {
+    pg::raise(ERRCODE_INSUFFICIENT_PRIVILEGE, {.message = "must be owner of aggregate \"" + category + "\"",
+                                               .hint = "It belongs to role \"" + owner + "\"."});
+}
+
 void require_owner_of(const std::string &category, const std::string &owner) {
     if (!access::may_act_for(owner))
-        pg::raise(ERRCODE_INSUFFICIENT_PRIVILEGE, {.message = "must be owner of aggregate \"" + category + "\"",
-                                                   .hint = "It belongs to role \"" + owner + "\"."});
+        raise_not_owner(category, owner);
 }
 
 // Two sessions that create the same one at once meet at the primary key; the later one waits and finds it there.
@@ -286,6 +290,8 @@ CHRONICLE_FUNCTION(chronicle_create_aggregate) {
         require_owner_of(a.category, *existing);
         if (!replace)
             raise_exists(a.category);
+        if (!access::may_run_as(*existing)) // an admin may look after it, not have code run as its owner
+            raise_not_owner(a.category, *existing);
     }
     if (!store_row(arguments, a, replace))
         raise_exists(a.category);

@@ -149,3 +149,23 @@ SELECT count(revoke_access(oid::regrole, 'reader')) FROM pg_roles WHERE rolname 
 DROP OWNED BY regress_access_writer;
 DROP ROLE regress_access_none, regress_access_reader, regress_access_writer, regress_access_operator, regress_access_admin,
     "regress_access odd ""name'", regress_access_member, regress_access_nested, regress_access_aloof;
+
+-- An admin looks after what others own, but nothing that it defines runs as another role.
+CREATE ROLE regress_own;
+CREATE ROLE regress_adm;
+SELECT grant_access('regress_own', 'operator'), grant_access('regress_adm', 'admin');
+GRANT CREATE ON SCHEMA public TO regress_own, regress_adm;
+SET ROLE regress_own;
+CREATE FUNCTION own_apply(state jsonb, event chronicle.event) RETURNS jsonb LANGUAGE sql IMMUTABLE RETURN state;
+SELECT create_aggregate('owned', 'own_apply');
+SELECT * FROM create_workflow('{"id": "owned", "nodes": [{"id": "a", "nodeType": "sql.query", "config": {"sql": "SELECT current_user"}}]}');
+SET ROLE regress_adm;
+CREATE FUNCTION adm_apply(state jsonb, event chronicle.event) RETURNS jsonb LANGUAGE sql IMMUTABLE RETURN state;
+SELECT create_aggregate('owned', 'adm_apply', replace => true);
+SELECT * FROM create_workflow('{"id": "owned", "nodes": [{"id": "a", "nodeType": "sql.query", "config": {"sql": "SELECT session_user"}}]}');
+SELECT drop_aggregate('owned'), drop_workflow('owned');
+RESET ROLE;
+DROP FUNCTION own_apply, adm_apply;
+REVOKE CREATE ON SCHEMA public FROM regress_own, regress_adm;
+SELECT revoke_access('regress_own', 'reader'), revoke_access('regress_adm', 'reader');
+DROP ROLE regress_own, regress_adm;
