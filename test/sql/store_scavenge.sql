@@ -144,15 +144,6 @@ SELECT s, streams, events FROM generate_series(1, 4) AS s, LATERAL (SELECT * FRO
 SELECT n, rows_of('scv_e-' || n) FROM generate_series(1, 5) AS n;
 SELECT category, streams, events FROM categories ORDER BY category;
 
--- The streams of an aggregate: a state needs what a retention hides; what was deleted goes.
-SELECT create_aggregate('scv_f', 'apply_merge_patch');
-SELECT append_events('scv_f-1', '[{"type": "E", "data": {"a": 1}}, {"type": "E", "data": {"b": 2}}]'), append_event('scv_f-2', 'E');
-SELECT set_category_retention('scv_f', max_count => 1), delete_stream('scv_f-2');
-SELECT streams, events FROM scavenge();
-SELECT rows_of('scv_f-1'), rows_of('scv_f-2'), aggregate_state('scv_f-1');
-SELECT drop_aggregate('scv_f');
-SELECT streams, events FROM scavenge();
-SELECT rows_of('scv_f-1');
 -- Nobody else removes.
 DELETE FROM chronicle_data.event;
 BEGIN;
