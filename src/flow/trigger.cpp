@@ -133,11 +133,17 @@ void start_run(const Start &start, std::string_view stream) {
                             .origin = origin});
 }
 
-// Collected first: starting a run may read the triggers anew, and needs no open scan.
-std::vector<Start> find_starts(const store::StoredBatch &batch) {
+// An event that a trigger may want.
+struct Candidate {
+    std::string type;
+    int64 position;
+    Datum object;
+};
+
+// Upcasters are users' code, which may change triggers: so all events are made before the first trigger is looked at.
+std::vector<Candidate> read_candidates(const store::StoredBatch &batch) {
     const store::Catalog &c = store::catalog();
-    std::vector<Start> starts;
-    const std::vector<Trigger> all = all_triggers(); // a copy: upcasters are users' code
+    std::vector<Candidate> candidates;
     types::Upcasts upcasts;
     pg::IndexReader reader(c.event, c.event_stream_version_key, SnapshotSelf);
     reader.key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(batch.stream_id));
@@ -145,18 +151,22 @@ std::vector<Start> find_starts(const store::StoredBatch &batch) {
     reader.key(2, BTLessEqualStrategyNumber, F_INT8LE, Int64GetDatum(batch.last_version));
     while (reader.next()) {
         store::EventRow event = store::read_user_event(reader, batch.stream, upcasts);
-        if (is_system(event))
-            continue;
-        std::optional<Datum> object;
-        for (const Trigger &trigger : all) {
-            if (!among(trigger.categories, batch.category) || !among(trigger.types, event.type))
-                continue;
-            if (!object)
-                object = store::event_object(event);
-            if (!trigger.filter || trigger.filter->passes(*object))
-                starts.push_back({trigger.id, trigger.workflow_id, pg::jsonb_to_string(*object), event.position});
-        }
+        if (!is_system(event))
+            candidates.push_back({std::string(event.type), event.position, store::event_object(event)});
     }
+    return candidates;
+}
+
+// Collected first: starting a run may read the triggers anew.
+std::vector<Start> find_starts(const store::StoredBatch &batch) {
+    std::vector<Candidate> candidates = read_candidates(batch);
+    std::vector<Start> starts;
+    const std::vector<Trigger> &all = all_triggers();
+    for (const Candidate &event : candidates)
+        for (const Trigger &trigger : all)
+            if (among(trigger.categories, batch.category) && among(trigger.types, event.type) &&
+                (!trigger.filter || trigger.filter->passes(event.object)))
+                starts.push_back({trigger.id, trigger.workflow_id, pg::jsonb_to_string(event.object), event.position});
     return starts;
 }
 

@@ -249,6 +249,9 @@ bool can_start_live(const Projection &p, int64 position) {
 
 void replace(Declared &d, const Projection &former) {
     require_owner(former);
+    if (!access::may_run_as(former.owner)) // an admin may look after it, not have code run as its owner
+        pg::raise(ERRCODE_INSUFFICIENT_PRIVILEGE, {.message = "must be owner of projection \"" + former.name + "\"",
+                                                   .hint = "It belongs to role \"" + former.owner + "\"."});
     if (former.is_inline != d.projection.is_inline || former.kind != d.projection.kind)
         refuse("replace cannot change the mode or the kind of projection \"" + former.name + "\"",
                "Drop it and create it anew.");

@@ -9,7 +9,8 @@ ensure_regress_server() {
 # Losing power does not matter here, so nothing is flushed. What is removed, tests remove themselves.
 start_regress_server() {
     create_server "$scratch/server" "fsync = off" "full_page_writes = off" "log_line_prefix = '%m [%p] %b %q%a '" \
-        "max_connections = 50" "max_prepared_transactions = 5" "chronicle.scavenge_interval = -1" "log_autovacuum_min_duration = -1" &&
+        "max_connections = 50" "max_prepared_transactions = 5" "log_autovacuum_min_duration = -1" \
+        "chronicle.worker_processes = 4" "chronicle.scavenge_interval = -1" &&
         start_server "$scratch/server"
 }
 

@@ -25,6 +25,7 @@ sub new_node {
     $node->append_conf('postgresql.conf', <<"CONF");
 shared_preload_libraries = 'chronicle'
 max_worker_processes = 32
+chronicle.worker_processes = 4
 log_line_prefix = '%m [%p] %b '
 log_statement = none
 CONF
