@@ -1,4 +1,11 @@
 -- Rights on single categories: who has no level sees and appends just what it was granted, and learns of nothing else.
+-- In a database of its own: some reads are of everything.
+SELECT current_database() AS back \gset
+CREATE DATABASE regress_categories TEMPLATE template0 ENCODING 'UTF8';
+\c regress_categories
+SET client_min_messages = warning;
+CREATE EXTENSION chronicle;
+RESET client_min_messages;
 SET search_path = public, chronicle;
 CREATE ROLE regress_category_reader;
 CREATE ROLE regress_category_writer;
@@ -135,5 +142,7 @@ SELECT count(revoke_category(r.oid::regrole, c, p)) FROM pg_roles AS r, unnest(A
  WHERE rolname ILIKE 'regress\_category%';
 DROP TABLE category_action;
 DROP FUNCTION category_tell, category_as, category_raised;
+\c :back
+DROP DATABASE regress_categories;
 DROP ROLE regress_category_reader, regress_category_writer, "regress_Category ""odd'", regress_category_all, regress_category_none,
     regress_category_member, regress_category_aloof;

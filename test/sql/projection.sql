@@ -1,5 +1,10 @@
 -- Projections: the three kinds, async and inline; filters, faults, parking, management, rights.
+-- In a database of its own: they see every event that is there.
+SELECT current_database() AS back \gset
+CREATE DATABASE regress_projection TEMPLATE template0 ENCODING 'UTF8';
+\c regress_projection
 SET client_min_messages = warning;
+CREATE EXTENSION chronicle;
 CREATE ROLE regress_projection_owner LOGIN;
 CREATE ROLE regress_projection_other;
 SELECT chronicle.grant_access('regress_projection_owner', 'operator');
@@ -208,4 +213,6 @@ SELECT drop_projection(name) FROM projections \g /dev/null
 SELECT count(*) FROM projections;
 DROP SCHEMA shop CASCADE;
 SELECT chronicle.revoke_access('regress_projection_owner', 'reader'), chronicle.revoke_access('regress_projection_other', 'reader');
+\c :back
+DROP DATABASE regress_projection;
 DROP ROLE regress_projection_owner, regress_projection_other, regress_projection_nobody;
