@@ -1,5 +1,6 @@
 -- Commands: decide on the newest state and append, in one transaction.
 \set VERBOSITY default
+\set SHOW_CONTEXT never
 SET search_path = public, chronicle;
 
 CREATE FUNCTION account_apply(state jsonb, event chronicle.event) RETURNS jsonb LANGUAGE plpgsql IMMUTABLE AS $$
