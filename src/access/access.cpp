@@ -14,6 +14,7 @@ extern "C" {
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
+#include "utils/varlena.h"
 }
 
 namespace chronicle::access {
@@ -158,10 +159,37 @@ Oid find_role(const std::string &name) {
     return pg::call([&]() noexcept { return get_role_oid(text, true); });
 }
 
+namespace {
+
+// The kept path with the temporary schema last. Unnamed it would be searched first for tables and types, and in the
+// caller's session it is the caller's: a table of the right name there would run the caller's triggers as the owner.
+std::string without_temporary(const std::string &kept) {
+    const char *text = kept.c_str();
+    return pg::call([&]() noexcept -> const char * {
+        List *names;
+        if (!SplitIdentifierString(pstrdup(text), ',', &names))
+            return "pg_catalog, pg_temp";
+        StringInfoData path;
+        initStringInfo(&path);
+        ListCell *cell;
+        foreach (cell, names) {
+            const char *name = static_cast<const char *>(lfirst(cell));
+            if (strcmp(name, "pg_temp") != 0)
+                appendStringInfo(&path, "%s, ", quote_identifier(name));
+        }
+        appendStringInfoString(&path, "pg_temp");
+        return path.data;
+    });
+}
+
+} // namespace
+
 OwnerScope::OwnerScope(Oid owner, const std::optional<std::string> &search_path)
     : user_(owner, SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION) {
     if (search_path)
-        settings_.set("search_path", search_path->c_str());
+        settings_.set("search_path", without_temporary(*search_path).c_str());
+    else if (owner != GetOuterUserId()) // no code of the owner's runs here but in scopes inside, with their own paths
+        settings_.set("search_path", "pg_catalog, pg_temp");
 }
 
 EngineScope::EngineScope() : user_(store::catalog().owner, SECURITY_LOCAL_USERID_CHANGE) {

@@ -57,8 +57,9 @@ private:
 Oid find_role(const std::string &name);
 
 /// Users' code (validators, upcasters, apply, decide, handlers) as the owner of the object that it belongs to: a
-/// security-restricted operation, with a nest level of settings of its own and the owner's search_path, if one is kept.
-/// Whatever the code sets is undone at the end of the scope.
+/// security-restricted operation, with a nest level of settings of its own and the search_path that is kept, the
+/// temporary schema last. Without one (code that brings its own scopes, or the caller's own): a safe one, if the owner
+/// is not the caller. Whatever the code sets is undone at the end of the scope.
 class OwnerScope {
 public:
     explicit OwnerScope(Oid owner, const std::optional<std::string> &search_path = std::nullopt);

@@ -66,12 +66,17 @@ int64 count_active(const std::string &workflow) {
 void remove(const std::string &workflow) {
     static constexpr Oid types[] = {TEXTOID};
     static pg::Statement remove_schedules{"DELETE FROM chronicle_data.schedule WHERE workflow_id = $1", types};
+    // The keys of its runs are not those of another workflow that gets the id.
+    static pg::Statement forget_keys{"UPDATE chronicle_data.execution SET idempotency_key = NULL "
+                                     "WHERE workflow_id = $1 AND idempotency_key IS NOT NULL",
+                                     types};
     static pg::Statement remove_workflow{"DELETE FROM chronicle_data.workflow WHERE workflow_id = $1", types};
     access::EngineScope engine;
     pg::Values values;
     values.text(workflow);
     remove_schedules.run(values);
     drop_triggers_of(workflow);
+    forget_keys.run(values);
     remove_workflow.run(values);
 }
 

@@ -117,6 +117,11 @@ void go_on(Execution &execution, const core::Definition &graph, std::vector<Even
     }
     execution.waits_for_slot = !has_slot(execution, graph);
     enqueue(execution, graph, decision.ready, {});
+    if (core::all_done(state)) // all that was left is skipped: nobody would look at it again
+        complete_execution(execution,
+                           static_cast<int>(
+                               std::count(state.nodes.begin(), state.nodes.end(), core::NodeState::completed)),
+                           events);
     write_events(execution.id, execution.owner, events);
 }
 

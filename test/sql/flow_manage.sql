@@ -60,3 +60,11 @@ RESET ROLE;
 SELECT revoke_access('manage_other', 'operator');
 REVOKE CREATE ON SCHEMA public FROM manage_other;
 DROP ROLE manage_other;
+
+-- The idempotency keys of a dropped workflow are not those of the next one of its id.
+SELECT workflow_id, version FROM create_workflow(jsonb_set(manage_definition('SELECT 1'), '{id}', '"manage_keys"'));
+SELECT execute_workflow('manage_keys', idempotency_key => 'k') AS run \gset
+SELECT wait_for_execution(:'run');
+SELECT drop_workflow('manage_keys');
+SELECT workflow_id FROM create_workflow(jsonb_set(manage_definition('SELECT 1'), '{id}', '"manage_keys"'));
+SELECT execute_workflow('manage_keys', idempotency_key => 'k') <> :'run' AS another;

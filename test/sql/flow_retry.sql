@@ -130,3 +130,13 @@ DROP ROLE retry_other;
 DROP TABLE retry_done, retry_broken;
 DROP FUNCTION retry_raised, retry_work;
 DROP PROCEDURE retry_run;
+
+-- 8. A fork from a node that is skipped again has nothing to run: it is over.
+SELECT * FROM create_workflow('{"id": "retry_skipped", "nodes": [
+    {"id": "a", "nodeType": "sql.query", "config": {"sql": "SELECT 1 AS v"}}, {"id": "b", "nodeType": "sql.query", "config": {"sql": "SELECT 2"}}],
+    "edges": [{"source": "a", "target": "b", "condition": "$.v > 5"}]}');
+SELECT execute_workflow('retry_skipped') AS run \gset
+SELECT wait_for_execution(:'run');
+SELECT fork_execution(:'run', 'b') AS fork \gset
+SELECT wait_for_execution(:'fork', '5s');
+SELECT type, node_id FROM execution_history WHERE execution_id = :'fork' ORDER BY version;
