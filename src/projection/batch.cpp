@@ -60,6 +60,31 @@ SPIPlanPtr prepare(const std::string &statement) {
     return plan;
 }
 
+// A statement may append, and so run others and itself again: what is replaced meanwhile is freed when none runs.
+std::vector<SPIPlanPtr> *retired = nullptr;
+int executing = 0;
+
+class Executing {
+public:
+    Executing() { executing++; }
+    ~Executing() { executing--; }
+    Executing(const Executing &) = delete;
+    Executing &operator=(const Executing &) = delete;
+};
+
+void retire(SPIPlanPtr plan) {
+    if (!retired)
+        retired = new std::vector<SPIPlanPtr>();
+    retired->push_back(plan);
+}
+
+void free_retired() {
+    if (executing > 0 || !retired)
+        return;
+    for (SPIPlanPtr plan : std::exchange(*retired, {}))
+        pg::call([&]() noexcept { SPI_freeplan(plan); });
+}
+
 // Inside an SPI connection that knows new_events.
 SPIPlanPtr plan_of(const Projection &projection) {
     if (!plans)
@@ -69,10 +94,10 @@ SPIPlanPtr plan_of(const Projection &projection) {
     if (found != plans->end() && found->second.projection == current && current.get() == &projection)
         return found->second.plan;
     if (found != plans->end()) {
-        SPIPlanPtr old = found->second.plan;
+        retire(found->second.plan);
         plans->erase(found);
-        pg::call([&]() noexcept { SPI_freeplan(old); });
     }
+    free_retired();
     SPIPlanPtr plan = prepare(*projection.statement);
     if (current.get() == &projection) {
         pg::call([&]() noexcept { SPI_keepplan(plan); });
@@ -308,6 +333,7 @@ void Batch::run_statement() {
     pg::Spi spi;
     register_events(columns_, store_, count_);
     SPIPlanPtr plan = plan_of(projection_);
+    Executing running;
     called_ = true;
     current_ = count_ == 1 ? 0 : -1;
     int code = pg::call([&]() noexcept {

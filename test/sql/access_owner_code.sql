@@ -1,5 +1,12 @@
 -- The code of an owner, run in somebody else's session, sees nothing that the session made: no temporary table takes the
 -- place of the owner's, whatever the caller's search_path is.
+-- In a database of its own: a registered type stays.
+SELECT current_database() AS back \gset
+CREATE DATABASE regress_owner_code TEMPLATE template0 ENCODING 'UTF8';
+\c regress_owner_code
+SET client_min_messages = warning;
+CREATE EXTENSION chronicle;
+RESET client_min_messages;
 SET search_path = public, chronicle;
 CREATE ROLE regress_code_owner;
 CREATE ROLE regress_code_caller;
@@ -39,12 +46,18 @@ SELECT append_event('coded-1', 'Coded');
 RESET SESSION AUTHORIZATION;
 TABLE coded.loot;
 
+-- A statement that appends, and changes projections meanwhile: its own plan is not freed under it.
 SET search_path = public, chronicle;
-SELECT drop_projection('coded_handler'), drop_projection('coded_statement'), drop_aggregate('coded');
-SELECT register_event_type('Coded');
-SELECT revoke_access('regress_code_owner', 'reader'), revoke_category('regress_code_caller', 'coded', 'append');
-DROP TABLE pg_temp.totals CASCADE;
-SET client_min_messages = warning;
-DROP SCHEMA coded CASCADE;
-DROP OWNED BY regress_code_owner, regress_code_caller;
+CREATE FUNCTION nested(stream text) RETURNS bigint LANGUAGE plpgsql AS $$
+BEGIN
+    IF stream LIKE '%-nested' THEN RETURN 0; END IF;
+    PERFORM create_projection('other', statement => 'SELECT 1 FROM new_events', options => '{"start_from": "end"}', replace => EXISTS (SELECT FROM projections WHERE name = 'other'));
+    RETURN append_event(stream || '-nested', 'E');
+END $$;
+SELECT create_projection('nesting', statement => 'SELECT nested(stream) FROM new_events', mode => 'inline', categories => '{nest}');
+SELECT append_event('nest-' || i, 'E') FROM generate_series(1, 3) AS i;
+SELECT count(*) FROM read_category('nest');
+
+\c :back
+DROP DATABASE regress_owner_code;
 DROP ROLE regress_code_owner, regress_code_caller;
