@@ -88,6 +88,18 @@ std::optional<Datum> decide(const state::Aggregate &aggregate, const Command &co
     return result.isnull ? std::nullopt : std::optional(result.value);
 }
 
+// decide() tells what is to be appended, and appends nothing itself: what it decided on would not be true any more.
+void check_untouched(const std::string &name, const std::optional<store::Stream> &before, int64 version) {
+    std::optional<store::Stream> now = store::find_stream(name, SnapshotSelf);
+    int64 now_version = now ? store::last_version(now->id) : 0;
+    store::Stream then = before.value_or(store::Stream{}), there = now.value_or(store::Stream{});
+    if (now_version != version || there.hidden != then.hidden || there.tombstoned != then.tombstoned)
+        pg::raise(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION,
+                  {.message = "decide() changed stream \"" + name + "\" itself",
+                   .detail = core::json{{"stream", name}, {"version", version}, {"actual", now_version}}.dump(),
+                   .hint = "It returns the events; they are appended for it."});
+}
+
 // The command's metadata below the event's own.
 Datum merged(Datum below, Datum above) {
     return pg::call([&]() noexcept { return DirectFunctionCall2(jsonb_concat, below, above); });
@@ -135,13 +147,14 @@ Answer execute(const Command &command, bool raises) {
     std::shared_ptr<const state::Aggregate> aggregate = deciding_aggregate(command.stream);
     pg::call([]() noexcept { PreventCommandIfReadOnly("execute_command"); });
     store::lock_streams_sorted({command.stream});
-    if (std::optional<Answer> before = find_answer(command))
-        return *before;
+    if (std::optional<Answer> first = find_answer(command))
+        return *first;
     int64 version = store::append({{command.stream, std::nullopt, {}}}).front().last; // CH002 when tombstoned
     require_current_snapshot(command.stream);
 
     Answer answer;
     answer.version = version;
+    std::optional<store::Stream> before = store::find_stream(command.stream, SnapshotSelf);
     std::optional<Datum> decided;
     auto ask = [&]() { decided = decide(*aggregate, command); };
     std::optional<pg::Error> rejection;
@@ -164,6 +177,7 @@ Answer execute(const Command &command, bool raises) {
             record(command, answer);
         return answer;
     }
+    check_untouched(command.stream, before, version);
     answer.accepted = true;
     std::vector<store::NewEvent> events = events_of(command, decided);
     if (!events.empty()) {

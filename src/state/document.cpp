@@ -14,8 +14,13 @@ namespace chronicle::state {
 
 namespace {
 
-// Deep documents are walked by recursion.
+// No patch copies into a document that takes more than this. (jsonb ends at a quarter of it.)
+constexpr size_t max_document = 1024 * 1024 * 1024;
+
+// Deep documents are walked by recursion, and large ones for long.
 void check_stack() {
+    if (InterruptPending)
+        pg::check_interrupts();
     if (stack_is_too_deep())
         pg::raise(ERRCODE_STATEMENT_TOO_COMPLEX,
                   {.message = "JSON document is nested too deep", .hint = "Raise max_stack_depth, or nest less."});
@@ -176,8 +181,19 @@ void Document::clear() {
     make_object(*root_, 0);
 }
 
+void Document::spend(size_t bytes) {
+    if (may_copy_ == SIZE_MAX)
+        return;
+    if (bytes > may_copy_ || arena_->system.bytes > max_document)
+        pg::raise(ERRCODE_PROGRAM_LIMIT_EXCEEDED, {.message = "the \"copy\" operations of a JSON patch make too much",
+                                                   .detail = "{\"limit\": " + std::to_string(max_copied) + "}",
+                                                   .hint = "Copy less, or with several events."});
+    may_copy_ -= bytes;
+}
+
 Node *Document::copy(const Node &node) {
     check_stack();
+    spend(sizeof(Node) + node.bytes.size());
     Node *copied = make();
     *copied = node;
     copied->bytes = {};
@@ -190,8 +206,10 @@ Node *Document::copy(const Node &node) {
             copied->array->push_back(copy(*child));
     } else if (node.kind == Node::Kind::object) {
         make_object(*copied, node.object->size());
-        for (const auto &[key, child] : *node.object)
+        for (const auto &[key, child] : *node.object) {
+            spend(sizeof(Object::value_type) + key.size());
             copied->object->emplace(keep(key), copy(*child));
+        }
     }
     return copied;
 }

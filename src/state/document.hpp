@@ -28,6 +28,8 @@ struct Node {
 
 class Document {
 public:
+    /// Bytes that the copies of one patch may take: a few operations could double a document again and again.
+    static constexpr size_t max_copied = 64 * 1024 * 1024;
     Document() = default;
     Document(const Document &) = delete;
     Document &operator=(const Document &) = delete;
@@ -41,14 +43,14 @@ public:
 
     /// RFC 7396.
     void merge(const Jsonb *patch);
-    /// RFC 6902: an array of operations. 22023 for what is no patch, or does not fit; the document is then half
-    /// changed, and of no use.
+    /// RFC 6902: an array of operations. 22023 for what is no patch, or does not fit; 54000 when its copies take too
+    /// much; the document is then half changed, and of no use.
     void patch(const Jsonb *operations);
 
     // What patch() is made of.
     Node &root() { return *root_; }
     Node *make();
-    Node *copy(const Node &node);
+    Node *copy(const Node &node); // in patch(): of what it may copy
     Node *read(const JsonbContainer *container);
     /// The entry of a key, made when it is absent.
     Node *&member(Node &object, std::string_view key);
@@ -76,9 +78,11 @@ private:
     void read_into(Node &node, const JsonbContainer *container);
     void merge_into(Node &target, const JsonbContainer *patch);
     void compact_when_wasteful();
+    void spend(size_t bytes);
 
     std::unique_ptr<Arena> arena_ = std::make_unique<Arena>();
     size_t compact_above_ = 8 * 1024 * 1024;
+    size_t may_copy_ = SIZE_MAX; // bytes
     Node *root_ = make();
 };
 

@@ -177,13 +177,16 @@ void Document::patch(const Jsonb *operations) {
     if (!JB_ROOT_IS_ARRAY(operations) || JB_ROOT_IS_SCALAR(operations))
         raise_no_patch("$", "must be an array");
     Node *list = read(&operations->root);
+    may_copy_ = max_copied;
     for (size_t i = 0; i < list->array->size(); i++) {
+        pg::check_interrupts();
         const Node &members = *(*list->array)[i];
         if (members.kind != Kind::object)
             raise_no_patch(core::path_index("$", i), "must be an object");
         Operation operation{i, text_or_empty(*members.object, "op"), text_or_empty(*members.object, "path")};
         apply(*this, operation, members);
     }
+    may_copy_ = SIZE_MAX;
     compact_when_wasteful();
 }
 

@@ -210,32 +210,63 @@ CHRONICLE_FUNCTION(chronicle_describe_category) {
 
 // --- for views ---
 
-// The answers of one query, by stream: a row of a view asks for each event. A query has one snapshot.
 namespace {
-constexpr size_t answer_count = 1024;
+
+// A row of a view asks for each event: the answers, by stream, in a place of the call. They hold for one snapshot, time
+// and user; one place may serve several (an expression of PL/pgSQL keeps its own through a whole transaction).
+struct Asked {
+    TransactionId xmin, xmax; // with the counts they tell snapshots apart: a later one has another end, or fewer in it
+    uint32 running;
+    int32 running_below;
+    CommandId command;
+    TimestampTz now;
+    Oid user;
+    bool operator==(const Asked &) const = default;
+};
 struct Answer {
     int64 stream_id, hidden;
 };
+struct Answers {
+    Asked asked;
+    Answer by_stream[1024];
+};
+
+Answers &answers_of(FunctionCallInfo fcinfo, Snapshot snapshot) {
+    void *&kept = fcinfo->flinfo->fn_extra;
+    if (!kept)
+        kept = pg::call([&]() noexcept { return MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt, sizeof(Answers)); });
+    Answers &answers = *static_cast<Answers *>(kept);
+    Asked now{snapshot->xmin,   snapshot->xmax,  snapshot->xcnt, snapshot->subxcnt,
+              snapshot->curcid, retention_now(), GetUserId()};
+    if (answers.asked != now) {
+        memset(answers.by_stream, 0, sizeof(answers.by_stream));
+        answers.asked = now;
+    }
+    return answers;
+}
+
 } // namespace
 
-CHRONICLE_FUNCTION(chronicle_hidden_versions) {
-    pg::Arguments arguments(fcinfo);
-    std::optional<int64> id = arguments.int8(0);
-    if (!id)
-        PG_RETURN_NULL();
-    if (!fcinfo->flinfo->fn_extra)
-        fcinfo->flinfo->fn_extra = pg::call(
-            [&]() noexcept { return MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt, answer_count * sizeof(Answer)); });
-    Answer &answer = static_cast<Answer *>(fcinfo->flinfo->fn_extra)[static_cast<size_t>(*id) % answer_count];
-    if (answer.stream_id != *id) {
-        Snapshot snapshot = pg::call([]() noexcept { return GetActiveSnapshot(); });
+std::optional<int64> hidden_from_caller(FunctionCallInfo fcinfo, int64 stream_id) {
+    Snapshot snapshot = pg::call([]() noexcept { return GetActiveSnapshot(); });
+    Answers &answers = answers_of(fcinfo, snapshot);
+    Answer &answer = answers.by_stream[static_cast<size_t>(stream_id) % std::size(answers.by_stream)];
+    if (answer.stream_id != stream_id) {
         std::string name;
-        std::optional<Stream> stream = find_stream_by_id(*id, snapshot, &name);
+        std::optional<Stream> stream = find_stream_by_id(stream_id, snapshot, &name);
         if (!stream || !access::may_read_stream(name))
-            PG_RETURN_NULL();
-        answer = {*id, hidden_versions(*stream, category_of(name), snapshot)};
+            return std::nullopt;
+        answer = {stream_id, hidden_versions(*stream, category_of(name), snapshot)};
     }
-    PG_RETURN_INT64(answer.hidden);
+    return answer.hidden;
+}
+
+CHRONICLE_FUNCTION(chronicle_hidden_versions) {
+    std::optional<int64> id = pg::Arguments(fcinfo).int8(0);
+    std::optional<int64> hidden = id ? hidden_from_caller(fcinfo, *id) : std::nullopt;
+    if (!hidden)
+        PG_RETURN_NULL();
+    PG_RETURN_INT64(*hidden);
 }
 
 } // namespace chronicle::store

@@ -9,6 +9,10 @@ namespace chronicle::store {
 /// stream's retention, or its category's, keeps.
 int64 hidden_versions(const Stream &stream, std::string_view category, Snapshot snapshot);
 
+/// The same for the caller of an SQL function, which a view calls for each row; nothing: there is no such stream, or
+/// the caller may not read it. Cheap: the call keeps the answers (in its fn_extra).
+std::optional<int64> hidden_from_caller(FunctionCallInfo fcinfo, int64 stream_id);
+
 /// The time that ages are counted from: of the statement, or of the transaction where it has one snapshot for all.
 TimestampTz retention_now();
 

@@ -5,6 +5,7 @@
 #include "access/access.hpp"
 #include "store/catalog.hpp"
 #include "store/kind.hpp"
+#include "store/retention.hpp"
 
 extern "C" {
 #include "access/stratnum.h"
@@ -146,7 +147,7 @@ CHRONICLE_FUNCTION(chronicle_upcast_version) {
 }
 
 // Anybody may call what a view calls, so the data is not taken from the caller, who could hand anything to the owner's
-// function: it is read again, by its position, if the caller may read it.
+// function: it is read again, by its position, if the caller may read it and it is not hidden.
 CHRONICLE_FUNCTION(chronicle_upcast_data) {
     int64 position = *pg::Arguments(fcinfo).int8(0);
     const store::Catalog &c = store::catalog();
@@ -155,9 +156,10 @@ CHRONICLE_FUNCTION(chronicle_upcast_data) {
     if (!reader.next())
         PG_RETURN_NULL();
     bool is_null;
-    store::Kind kind = store::kind_of(DatumGetInt32(reader.column(6, &is_null)));
-    if (!access::may_read(kind.category))
+    std::optional<int64> hidden = store::hidden_from_caller(fcinfo, DatumGetInt64(reader.column(2, &is_null)));
+    if (!hidden || DatumGetInt64(reader.column(3, &is_null)) <= *hidden)
         PG_RETURN_NULL();
+    store::Kind kind = store::kind_of(DatumGetInt32(reader.column(6, &is_null)));
     int32 version = DatumGetInt32(reader.column(7, &is_null));
     Datum data = pg::copy_datum(reader.column(11, &is_null), -1);
     Upcasts().apply(kind.type, position, version, data);

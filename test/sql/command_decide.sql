@@ -31,6 +31,10 @@ BEGIN
     WHEN 'Nothing' THEN RETURN NULL;
     WHEN 'Number' THEN RETURN '7';
     WHEN 'Typeless' THEN RETURN '[{"data": {}}]';
+    WHEN 'Append' THEN PERFORM append_event('account-1', 'Opened'); RETURN payload;
+    WHEN 'Delete' THEN PERFORM delete_stream('account-1'); RETURN payload;
+    WHEN 'Again' THEN PERFORM execute_command('account-1', 'Deposit', '{"amount": 1}'); RETURN payload;
+    WHEN 'Elsewhere' THEN PERFORM append_event('account-9', 'Opened'); RETURN payload;
     WHEN 'Divide' THEN RETURN to_jsonb(1 / 0);
     WHEN 'Escape' THEN EXECUTE 'SET ROLE postgres'; RETURN '[]';
     END CASE;
@@ -76,6 +80,13 @@ SELECT execute_command('account-1', 'Divide');
 SELECT execute_command('account-1', 'Unknown');
 SELECT execute_command('account-1', 'Escape');
 SELECT * FROM try_command('account-1', 'Divide');
+-- decide returns what is to be appended, and leaves its own stream alone
+SELECT execute_command('account-1', 'Append', '[{"type": "Noted"}]');
+SELECT execute_command('account-1', 'Append', '[]');
+SELECT * FROM try_command('account-1', 'Append', '[{"type": "Noted"}]');
+SELECT execute_command('account-1', 'Delete', '[{"type": "Noted"}]');
+SELECT execute_command('account-1', 'Again', '[]');
+SELECT execute_command('account-1', 'Elsewhere', '[{"type": "Noted"}]') = stream_version('account-1') AS elsewhere, stream_version('account-9');
 SELECT execute_command(NULL, 'Open');
 SELECT execute_command('account-1', NULL);
 SELECT execute_command('account-1', '');

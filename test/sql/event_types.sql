@@ -172,6 +172,44 @@ SET ROLE regress_types_limited;
 SELECT chronicle_data.upcast_data(:theirs) AS not_theirs, chronicle_data.upcast_data(0) AS not_there;
 SELECT types_raised('SELECT types_private.color(''{}'')') AS not_directly;
 RESET ROLE;
+-- Nor what is hidden: deleted, cut off, of a tombstoned stream; in a transaction that has seen it, too.
+SELECT append_event('types_a-' || n, 'TypesColor', '{}', '{"schema_version": 1}') FROM generate_series(4, 8) AS n, generate_series(1, 2);
+SELECT array_agg(global_position ORDER BY global_position) AS hidden FROM events WHERE stream ~ '^types_a-[4-8]$' \gset
+SET ROLE regress_types_limited;
+SELECT count(chronicle_data.upcast_data(p)) AS seen FROM unnest(:'hidden'::bigint[]) AS p;
+RESET ROLE;
+SELECT delete_stream('types_a-4'), tombstone_stream('types_a-5'), set_stream_retention('types_a-6', max_count => 1),
+       set_stream_retention('types_a-7', truncate_before => 2);
+SET ROLE regress_types_limited;
+SELECT count(chronicle_data.upcast_data(p)) AS seen, (SELECT count(*) FROM events WHERE global_position = ANY (:'hidden')) AS shown
+  FROM unnest(:'hidden'::bigint[]) AS p;
+RESET ROLE;
+BEGIN;
+SELECT set_category_retention('types_a', max_age => '1 microsecond');
+SET LOCAL ROLE regress_types_limited;
+SELECT count(chronicle_data.upcast_data(p)) AS seen FROM unnest(:'hidden'::bigint[]) AS p;
+ROLLBACK;
+CREATE FUNCTION types_seen(to_be_deleted bigint, theirs bigint) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    said text = '';
+    data jsonb;
+BEGIN
+    FOR i IN 1 .. 4 LOOP
+        data := chronicle_data.upcast_data(CASE WHEN i < 3 THEN to_be_deleted ELSE theirs END); -- one place, which keeps its answers
+        said := said || CASE WHEN data IS NULL THEN ' no' ELSE ' yes' END;
+        IF i = 1 THEN
+            PERFORM delete_stream('types_a-8');
+        ELSIF i = 3 THEN
+            PERFORM set_config('role', 'regress_types_limited', true);
+        END IF;
+    END LOOP;
+    RETURN said;
+END $$;
+SELECT append_event('types_d-4', 'TypesColor', '{}', '{"schema_version": 1}');
+BEGIN;
+SELECT types_seen((:'hidden'::bigint[])[10], last_position()) AS seen_deleted_theirs;
+ROLLBACK;
+DROP FUNCTION types_seen;
 SELECT regexp_replace(regexp_replace(types_raised(format('SELECT data FROM read_stream(%L)', stream)), '"context":".*?",', ''), '"global_position":\d+', '"global_position":N') AS raised
   FROM unnest(ARRAY['types_d-1', 'types_d-2', 'types_d-3']) AS stream;
 SELECT split_part(types_raised('SELECT data FROM events WHERE stream = ''types_d-1'''), '{', 1) AS in_the_view;

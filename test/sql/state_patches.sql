@@ -100,4 +100,15 @@ SELECT apply_json_patch(NULL, event_with('[{"op":"add","path":"/a","value":1}]')
 -- Deep nesting.
 SELECT patched('{}', (SELECT jsonb_agg(jsonb_build_object('op', 'add', 'path', repeat('/a', n), 'value', '{}'::jsonb)) FROM generate_series(1, 300) AS n))
        = (repeat('{"a": ', 300) || '{}' || repeat('}', 300)) AS nested;
-DROP FUNCTION patched, event_with;
+-- Copies: a few operations could ask for any amount of memory.
+SELECT patched('{"a": [1, "two", {"three": 3}]}', '[{"op": "copy", "from": "", "path": "/b"}, {"op": "copy", "from": "/b/a/2", "path": "/a/0"}]');
+CREATE FUNCTION doubled(times int) RETURNS jsonb LANGUAGE sql IMMUTABLE
+    RETURN (SELECT jsonb_agg(jsonb_build_object('op', 'copy', 'from', '', 'path', '/k' || n)) FROM generate_series(1, times) AS n);
+SELECT length(patched('{}', doubled(15))) AS enough, patched('{}', doubled(60)) AS too_much;
+SELECT patched(jsonb_build_object('a', repeat('x', 1000000)), (SELECT jsonb_agg('{"op": "copy", "from": "/a", "path": "/b"}'::jsonb) FROM generate_series(1, 100))) AS one_text;
+SELECT create_aggregate('double', 'apply_json_patch');
+SELECT append_event('double-1', 'Doubled', doubled(14)), append_event('double-1', 'Doubled', doubled(40));
+SELECT aggregate_state('double-1');
+SELECT length(aggregate_state('double-1', 1)::text) > 100000 AS first;
+SELECT drop_aggregate('double');
+DROP FUNCTION patched, event_with, doubled;
