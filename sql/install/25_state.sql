@@ -55,7 +55,7 @@ CREATE FUNCTION chronicle.apply_json_patch(state jsonb, event chronicle.event) R
     LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'chronicle_apply_json_patch';
 COMMENT ON FUNCTION chronicle.apply_json_patch(jsonb, chronicle.event) IS
 'The state after an event whose data is a JSON patch (RFC 6902): [{"op": "add|remove|replace|move|copy|test", "path", "from", "value"}, …], all or nothing. A ready-made apply function.
-state: NULL counts as {}. Errors: 22023 no patch, a path that is not there, a test that failed, with the operation in DETAIL; 54001 nested too deep.';
+state: NULL counts as {}. Errors: 22023 no patch, a path that is not there, a test that failed, with the operation in DETAIL; 54000 its copies take more than 64 MB of memory, or go into a document of more than 1 GB; 54001 nested too deep.';
 
 CREATE FUNCTION chronicle.create_aggregate(
     category text, apply text, initial_state jsonb DEFAULT '{}', decide text DEFAULT NULL,
@@ -157,4 +157,4 @@ CREATE FUNCTION chronicle.find_first_version(stream text, predicate jsonpath) RE
 COMMENT ON FUNCTION chronicle.find_first_version(text, jsonpath) IS
 'The first version after which the state matches: since when is this so? NULL: no state does.
 predicate: over the state; a predicate path must be true, any other must find something, its errors are false. Every state is looked at, so it need not stay true. Where retention has cut, the answer at the cut means: then or before.
-Errors: 22004 NULL argument; 22023 bad name; 42704 the category has no aggregate; 42501 no reader; what the apply function raises.';
+Errors: 22004 NULL argument; 22023 bad name, a path with a variable (it has no value); 42704 the category has no aggregate; 42501 no reader; what the apply function raises.';

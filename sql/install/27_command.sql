@@ -27,7 +27,7 @@ COMMENT ON FUNCTION chronicle.execute_command(text, text, jsonb, uuid, jsonb) IS
 'Loads the state of a stream, lets the aggregate''s decide function turn the command into events, appends them, and returns the stream''s version: all in the caller''s transaction, the stream locked until its end, so no concurrent append is lost.
 stream: of a category that has an aggregate with a decide function. command, payload: passed to decide(state, command, payload), which returns events as append_events takes them ([] or NULL: nothing to append), or raises P0001 or CH005 to reject.
 command_id: a repeated call with the same stream, command and payload is answered as the first one was, and does nothing. metadata: an object that every event gets below its own.
-Errors: CH005 rejected (DETAIL: stream, command, reason); CH033 the id was used for other input; CH002 tombstoned; 40001 under REPEATABLE READ and SERIALIZABLE when somebody else appended since the snapshot; 42704 no aggregate; 55000 no decide function; 22004, 22023, 42939 bad arguments or bad events from decide; 42501 no writer; decide''s other errors unchanged.';
+Errors: CH005 rejected (DETAIL: stream, command, reason); CH033 the id was used for other input; CH002 tombstoned; 40001 under REPEATABLE READ and SERIALIZABLE when somebody else appended since the snapshot; 27000 decide appended to the stream itself, or deleted it; 42704 no aggregate; 55000 no decide function; 22004, 22023, 42939 bad arguments or bad events from decide; 42501 no writer; decide''s other errors unchanged.';
 
 CREATE FUNCTION chronicle.try_command(
     stream text, command text, payload jsonb DEFAULT '{}', command_id uuid DEFAULT NULL, metadata jsonb DEFAULT '{}')

@@ -233,6 +233,8 @@ CHRONICLE_FUNCTION(chronicle_create_trigger) {
     Names categories = arguments.texts(1, "categories"), wanted_types = arguments.texts(2, "types");
     check_categories(categories);
     check_types(wanted_types);
+    if (!arguments.null(3))
+        store::refuse_variables(arguments.datum(3), "filter");
     check_owner_reads(require_startable(workflow, std::nullopt).owner, categories);
     std::string user = pg::call([]() noexcept { return GetUserNameFromId(GetSessionUserId(), false); });
     access::EngineScope engine;

@@ -116,6 +116,7 @@ CHRONICLE_FUNCTION(chronicle_find_first_version) {
     if (arguments.null(1))
         pg::raise(ERRCODE_NULL_VALUE_NOT_ALLOWED, {.message = "argument \"predicate\" must not be NULL"});
     Datum path = pg::copy_datum(arguments.datum(1), -1);
+    store::refuse_variables(path, "predicate");
     store::PathFilter filter(path);
     std::shared_ptr<const Aggregate> aggregate = aggregate_of(stream);
     Recipe recipe = recipe_of(*aggregate);

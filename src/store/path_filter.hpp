@@ -17,4 +17,7 @@ private:
     bool predicate_;
 };
 
+/// 22023 for a path with a variable ($name): nobody gives it a value. For paths as users hand them in.
+void refuse_variables(Datum path, const char *argument);
+
 } // namespace chronicle::store

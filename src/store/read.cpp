@@ -6,6 +6,7 @@
 #include "store/catalog.hpp"
 #include "store/event_row.hpp"
 #include "store/log.hpp"
+#include "store/path_filter.hpp"
 #include "store/read.hpp"
 #include "store/retention.hpp"
 #include "store/stream.hpp"
@@ -177,6 +178,8 @@ std::unique_ptr<EventSource> open_read_all(const pg::Arguments &arguments, Snaps
                    .include_system = arguments.boolean(10).value_or(false)};
     check_position(query.after);
     require_positive(query.count, "max_count");
+    if (query.filter)
+        refuse_variables(*query.filter, "filter");
     return open_log(std::move(query), snapshot, mark);
 }
 

@@ -55,6 +55,7 @@ SELECT input ->> 'stream' AS stream, count(*) FROM executions WHERE workflow_id 
 
 -- 3. System events never match; types and filters do.
 SELECT delete_stream('order-1');
+SELECT create_trigger('trigger_paid', filter => '$.data.total > $x');
 SELECT create_trigger('trigger_paid', types => '{Paid,Refunded}', filter => '$.data.total > 10') AS paid \gset
 SELECT append_event('order-9', 'Paid', '{"total": 10}'), append_event('order-9', 'Paid', '{"total": 11}'), append_event('order-9', 'Opened', '{"total": 12}'),
        append_event('invoice-9', 'Refunded', '{"total": 13}'), append_event('invoice-9', 'Paid', '{"total": "many"}');

@@ -64,6 +64,9 @@ COMMIT;
 SELECT create_aggregate('stock', 'apply_fixed', '{"stock": 0}', snapshot_every => 10, replace => true);
 SELECT predicate, find_first_version('stock-1', predicate)
   FROM unnest(ARRAY['$.stock < 0', '$.stock == 2', '$ ? (@.stock == 2)', '$.stock > 7', '$.stock > 100', '$.stock', '$.none', 'strict $.none.x == 1', '$.stock == 5']::jsonpath[]) AS predicate;
+SELECT find_first_version('stock-1', '$.stock == $least');
+SELECT find_first_version('stock-1', '$ ? (@."a\"$" == "$\"x" || @.stock starts with $"b c")');
+SELECT find_first_version('stock-1', '$."$" == "$" || $.stock == 7');
 SELECT append_event_arrays('stock-3', array_fill('Put'::text, ARRAY[95]), (SELECT array_agg(jsonb_build_object('n', CASE WHEN n = 37 THEN -100 WHEN n = 38 THEN 100 ELSE 1 END) ORDER BY n) FROM generate_series(1, 95) AS n));
 SELECT find_first_version('stock-3', '$.stock < 0'), find_first_version('stock-3', '$.stock >= 80'), find_first_version('stock-none', '$');
 -- After a deletion the count of versions goes on, and states begin anew.

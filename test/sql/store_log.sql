@@ -30,6 +30,7 @@ SELECT count(*) FROM read_all(:start, types => '{}');
 SELECT stream, version FROM read_all(:start, filter => '$.data.qty > 4');
 SELECT stream, version FROM read_all(:start, filter => '$.data.gift');
 SELECT stream, version FROM read_all(:start, filter => 'strict $.data.none.deeper');
+SELECT stream, version FROM read_all(:start, filter => '$.data.qty > $least');
 SELECT stream, version FROM read_all(:start, filter => '$.metadata.tenant == "t1" && $.category == "log_user"');
 SELECT stream, version FROM read_all(:start, filter => '$.type like_regex "^Check" || $.version == 2', categories => ARRAY['log_cart']);
 SELECT count(*) FROM read_all(:start, since => now() + interval '1 hour');
