@@ -49,7 +49,7 @@ bench_database() {
     local name=$1 file
     shift
     bench_psql -d postgres -c "DROP DATABASE IF EXISTS $name WITH (FORCE)" -c CHECKPOINT -c "CREATE DATABASE $name" || return
-    for file; do bench_psql -d "$name" -v data="$event_data" -f "$file" >/dev/null || return; done
+    for file; do bench_psql -d "$name" -v data="$event_data" -v events="${projection_events:-0}" -f "$file" >/dev/null || return; done
 }
 
 # ---- measuring ---------------------------------------------------------------------------------------------------
