@@ -4,6 +4,7 @@
 #   $home/server   the server; thrown away at the end
 #   $home/rates    one line per measurement: case, round, side, transactions per second (tabs between)
 #   $home/goals    one line per comparison: case, side, against which side, the same in words, goal
+#   $home/reports  one line per side whose values are shown: case, side, their unit
 
 # ---- the server --------------------------------------------------------------------------------------------------
 
@@ -18,6 +19,7 @@ bench_server() {
     fsync_time=$(bench_fsync)
     : >"$home/rates"
     : >"$home/goals"
+    : >"$home/reports"
 }
 
 # A quarter of the memory, at most 4 GB.
@@ -95,8 +97,11 @@ bench_rounds() {
     done
 }
 
-# goal CASE SIDE AGAINST WORDS AT-LEAST: one line of the report.
+# goal CASE SIDE AGAINST WORDS GOAL: one line of the report. GOAL: a number is the least, "<=2" the most, "-" none.
 goal() { printf '%s\t%s\t%s\t%s\t%s\n' "$@" >>"$home/goals"; }
+
+# report CASE SIDE UNIT: what a side measured, also shown by itself.
+report() { printf '%s\t%s\t%s\n' "$@" >>"$home/reports"; }
 
 # ---- the report --------------------------------------------------------------------------------------------------
 
@@ -117,18 +122,39 @@ bench_processor() { sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1; 
 bench_table() {
     echo "| what | against | ratio (median) | min–max | goal |"
     echo "|---|---|---|---|---|"
-    awk -F '\t' '
+    awk -F '\t' "$bench_median"'
         FNR == NR { rate[$1, $3, $2] = $4; if ($2 > rounds) rounds = $2; next }
         {
             count = 0
             for (round = 1; round <= rounds; round++)
-                if (rate[$1, $3, round] > 0) ratio[++count] = rate[$1, $2, round] / rate[$1, $3, round]
+                if (rate[$1, $3, round] > 0) value[++count] = rate[$1, $2, round] / rate[$1, $3, round]
             if (!count) next
-            for (i = 2; i <= count; i++)
-                for (k = i; k > 1 && ratio[k] < ratio[k - 1]; k--) { x = ratio[k]; ratio[k] = ratio[k - 1]; ratio[k - 1] = x }
-            low = int((count + 1) / 2); high = int((count + 2) / 2)
-            median = (ratio[low] + ratio[high]) / 2
-            printf "| %s | %s | %.2f | %.2f–%.2f | %s%s |\n", $1, $4, median, ratio[1], ratio[count], $5,
-                   median < $5 ? " (missed)" : ""
+            middle = median(value, count); at_most = sub(/^<=/, "", $5)
+            missed = $5 != "-" && (at_most ? middle > $5 + 0 : middle < $5 + 0)
+            printf "| %s | %s | %.2f | %.2f–%.2f | %s%s |\n", $1, $4, middle, value[1], value[count],
+                   (at_most ? "at most " : "") ($5 == "-" ? "–" : $5), missed ? " (missed)" : ""
         }' "$home/rates" "$home/goals"
+    [ ! -s "$home/reports" ] || bench_values
 }
+
+bench_values() {
+    printf '\n| what | median | min–max | unit |\n|---|---|---|---|\n'
+    awk -F '\t' "$bench_median"'
+        FNR == NR { rate[$1, $3, $2] = $4; if ($2 > rounds) rounds = $2; next }
+        {
+            count = 0
+            for (round = 1; round <= rounds; round++) if (($1, $2, round) in rate) value[++count] = rate[$1, $2, round] + 0
+            if (!count) next
+            middle = median(value, count)
+            printf "| %s | %.4g | %.4g–%.4g | %s |\n", $1, middle, value[1], value[count], $3
+        }' "$home/rates" "$home/reports"
+}
+
+# Sorts value[1 … count].
+# shellcheck disable=SC2016 # awk
+bench_median='
+    function median(value, count,   i, k, x) {
+        for (i = 2; i <= count; i++)
+            for (k = i; k > 1 && value[k] < value[k - 1]; k--) { x = value[k]; value[k] = value[k - 1]; value[k - 1] = x }
+        return (value[int((count + 1) / 2)] + value[int((count + 2) / 2)]) / 2
+    }'

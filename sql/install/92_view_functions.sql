@@ -12,5 +12,6 @@ GRANT EXECUTE ON FUNCTION
     chronicle_data.timeline_bar(double precision, double precision, text, int),
     chronicle_data.span_json(timestamptz, timestamptz, text),
     chronicle_data.node_json(text, text, timestamptz, timestamptz, text, bigint, text),
-    chronicle_data.unknown_workflow(text, int), chronicle_data.unknown_execution(uuid)
+    chronicle_data.unknown_workflow(text, int), chronicle_data.unknown_execution(uuid),
+    chronicle_data.known_execution(uuid)
     TO PUBLIC;

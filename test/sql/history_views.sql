@@ -232,6 +232,19 @@ SELECT * FROM workflow_status WHERE workflow_id ~ '^h_' ORDER BY 1;
 SELECT * FROM workflow_statistics WHERE workflow_id ~ '^h_' ORDER BY 1;
 \x off
 
+-- Where the time goes.
+SELECT workflow_id, node_id, node_type, runs, failures, avg_ms, p95_ms, max_ms, round(share_of_total::numeric, 3) AS share, is_bottleneck
+  FROM node_performance WHERE workflow_id ~ '^h_' ORDER BY 1, 9 DESC, 2;
+SELECT node_id, before_ms, after_ms, round(speedup::numeric, 3) AS speedup FROM compare_executions(pg_temp.run_id(4), pg_temp.run_id(1));
+SELECT node_id, before_ms, after_ms, speedup FROM compare_executions(pg_temp.run_id(2), pg_temp.run_id(3));
+\x on
+SELECT * FROM execution_detail(pg_temp.run_id(1));
+SELECT status, duration_ms, nodes, failed_node, error, sqlstate, detail, hint, critical_path, slowest_node, timeline FROM execution_detail(pg_temp.run_id(5));
+SELECT * FROM execution_detail(pg_temp.run_id(6));
+SELECT status, started_at, ended_at, duration_ms, nodes, under_way, critical_path, slowest_node, result FROM execution_detail(pg_temp.run_id(2));
+SELECT status, started_at, queued_ms, duration_ms, nodes, under_way, critical_path, slowest_node, timeline FROM execution_detail(pg_temp.run_id(3));
+\x off
+
 -- The timeline, in the view's own order.
 SELECT right(execution_id::text, 2) AS run, node_id, attempt, status, offset_ms, duration_ms, on_critical_path AS crit, bar
   FROM execution_timeline WHERE workflow_id ~ '^h_' AND execution_id <> pg_temp.run_id(2);
@@ -285,6 +298,13 @@ CREATE VIEW pg_temp.calls AS SELECT * FROM unnest(ARRAY[
     'workflow_definition(''h_line'', 3)', 'execution_result(''00000000-0000-0000-0000-000000000000'')',
     'timeline_json(''h_line'', ''00000000-0000-7000-8000-000000000004'')',
     'history_json(NULL)', 'status_json(NULL)', 'timeline_json(NULL)', 'workflow_definition(NULL)', 'execution_result(NULL)',
+    'execution_detail(NULL)', 'execution_detail(''00000000-0000-0000-0000-000000000000'')',
+    'compare_executions(NULL, ''00000000-0000-7000-8000-000000000001'')',
+    'compare_executions(''00000000-0000-7000-8000-000000000001'', NULL)',
+    'compare_executions(''00000000-0000-7000-8000-000000000001'', ''00000000-0000-0000-0000-000000000000'')',
+    'compare_executions(''00000000-0000-0000-0000-000000000000'', ''00000000-0000-7000-8000-000000000001'')',
+    'execution_detail(''00000000-0000-7000-8000-000000000001'')',
+    'compare_executions(''00000000-0000-7000-8000-000000000001'', ''00000000-0000-7000-8000-000000000004'')',
     'history_json(''h_line'')', 'execution_result(''00000000-0000-7000-8000-000000000001'')']) AS call;
 GRANT SELECT ON pg_temp.calls TO PUBLIC;
 SELECT call, pg_temp.sqlstate_of('SELECT chronicle.' || call) FROM pg_temp.calls;
@@ -296,6 +316,7 @@ BEGIN ATOMIC
     UNION ALL SELECT 'workflow_versions', count(*) FROM workflow_versions WHERE workflow_id LIKE 'h\_%'
     UNION ALL SELECT 'workflow_status', count(*) FROM workflow_status WHERE workflow_id LIKE 'h\_%'
     UNION ALL SELECT 'workflow_statistics', count(*) FROM workflow_statistics WHERE workflow_id LIKE 'h\_%'
+    UNION ALL SELECT 'node_performance', count(*) FROM node_performance WHERE workflow_id LIKE 'h\_%'
     UNION ALL SELECT 'executions', count(*) FROM executions WHERE workflow_id LIKE 'h\_%'
     UNION ALL SELECT 'node_executions', count(*) FROM node_executions WHERE workflow_id LIKE 'h\_%'
     UNION ALL SELECT 'execution_history', count(*) FROM execution_history WHERE workflow_id LIKE 'h\_%'
@@ -311,7 +332,7 @@ SET LOCAL ROLE regress_history_starter;
 SELECT * FROM pg_temp.visible() WHERE rows > 0;
 SET LOCAL ROLE regress_history_other;
 SELECT * FROM pg_temp.visible() WHERE rows > 0;
-SELECT pg_temp.sqlstate_of('SELECT chronicle.' || call) FROM pg_temp.calls WHERE call LIKE '%h_line%';
+SELECT pg_temp.sqlstate_of('SELECT chronicle.' || call) FROM pg_temp.calls WHERE call LIKE '%h_line%' OR call ~ '^(execution_detail|compare).*7000.*';
 -- A condition that tells what it is shown is shown nothing.
 CREATE FUNCTION pg_temp.tell(workflow text) RETURNS boolean LANGUAGE plpgsql COST 0.0001 AS $$
 BEGIN

@@ -1,0 +1,15 @@
+BEGIN;
+INSERT INTO bench.plain_event (type, data) VALUES ('WorkflowStarted', :data);
+INSERT INTO bench.plain_event (type, node_id, data) VALUES ('NodeExecutionStarted', 'make', :data);
+COMMIT;
+BEGIN;
+SELECT 1 AS x;
+INSERT INTO bench.plain_event (type, node_id, data) VALUES ('NodeExecutionCompleted', 'make', :data);
+INSERT INTO bench.plain_event (type, node_id, data) VALUES ('NodeExecutionStarted', 'change', :data);
+SELECT x + 1 AS x FROM (VALUES (1)) AS input (x);
+INSERT INTO bench.plain_event (type, node_id, data) VALUES ('NodeExecutionCompleted', 'change', :data);
+INSERT INTO bench.plain_event (type, node_id, data) VALUES ('NodeExecutionStarted', 'write', :data);
+INSERT INTO bench.plain_effect SELECT x FROM (VALUES (2)) AS input (x);
+INSERT INTO bench.plain_event (type, node_id, data) VALUES ('NodeExecutionCompleted', 'write', :data);
+INSERT INTO bench.plain_event (type, data) VALUES ('WorkflowCompleted', :data);
+COMMIT;

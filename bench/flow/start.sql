@@ -1,0 +1,1 @@
+SELECT chronicle.execute_workflow('three');
