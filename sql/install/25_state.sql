@@ -28,6 +28,17 @@ CREATE TABLE chronicle_data.snapshot (
 );
 SELECT pg_catalog.pg_extension_config_dump('chronicle_data.snapshot', '');
 
+-- Bases of aggregates that were dropped: an aggregate that is created with the same fingerprint takes them back.
+CREATE TABLE chronicle_data.dropped_base (
+    stream_id bigint NOT NULL,
+    version bigint NOT NULL,
+    fingerprint bigint NOT NULL,
+    taken_at timestamptz NOT NULL,
+    state jsonb,
+    CONSTRAINT dropped_base_pkey PRIMARY KEY (stream_id, version, fingerprint)
+);
+SELECT pg_catalog.pg_extension_config_dump('chronicle_data.dropped_base', '');
+
 -- Why the last snapshot of a stream could not be taken; gone when one could.
 CREATE TABLE chronicle_data.snapshot_failure (
     stream_id bigint NOT NULL CONSTRAINT snapshot_failure_pkey PRIMARY KEY,
@@ -71,7 +82,7 @@ Errors: 22004 NULL category or apply; 22023 a name with "-", a number out of ran
 CREATE FUNCTION chronicle.drop_aggregate(category text, if_exists boolean DEFAULT false) RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chronicle_drop_aggregate';
 COMMENT ON FUNCTION chronicle.drop_aggregate(text, boolean) IS
-'Forgets an aggregate and its snapshots; the events stay. What a retention cut removed was only in a snapshot, and is gone.
+'Forgets an aggregate and its snapshots; the events stay. States at a retention cut whose events were removed are kept aside: an aggregate that is created with the same apply function, initial state and search_path goes on from them; to any other those streams have no state (22023).
 if_exists: no error when there is none. Errors: 22004 NULL category; 42704 no such aggregate; 42501 no operator, or not the owner.';
 
 -- Unsafe in parallel: they call users' functions.
@@ -81,7 +92,7 @@ CREATE FUNCTION chronicle.aggregate_state(stream text, at_version bigint DEFAULT
 COMMENT ON FUNCTION chronicle.aggregate_state(text, bigint, timestamptz) IS
 'The state of a stream: its events folded by the apply function of its category''s aggregate. A stream without events is in the initial state.
 at_version: after that version (0: the initial state; above the last: now). at_time: after the events recorded up to then. Both: the earlier.
-Errors: 22004 NULL stream; 22023 bad name, negative version, a version that retention cut off; 42704 the category has no aggregate; 42501 no reader; what the apply function raises.';
+Errors: 22004 NULL stream; 22023 bad name, negative version, a version that retention cut off, a stream whose beginning was removed before the aggregate was there; 42704 the category has no aggregate; 42501 no reader; what the apply function raises.';
 
 CREATE FUNCTION chronicle.load_aggregate(stream text)
     RETURNS TABLE (version bigint, state jsonb, snapshot_version bigint, events_applied bigint)

@@ -9,6 +9,7 @@
 
 #include "access/access.hpp"
 #include "settings.hpp"
+#include "state/snapshot.hpp"
 #include "store/cached_table.hpp"
 #include "store/catalog.hpp"
 #include "store/stream.hpp"
@@ -182,6 +183,23 @@ std::optional<std::string> find_fault(const std::string &apply, const std::optio
     return fault || !decide ? fault : fault_of(*decide, decide_signature(), role);
 }
 
+// Of a category's aggregate as it is now; nothing: it has none, or its function is gone.
+std::optional<int64> present_fingerprint(const std::string &category) {
+    std::shared_ptr<const Aggregate> aggregate = find_aggregate(category);
+    if (!aggregate)
+        return std::nullopt;
+    access::EngineScope engine; // whoever asks may lack rights on the function's schema
+    Oid function = pg::find_function(aggregate->apply, apply_signature());
+    return OidIsValid(function) ? std::optional(fingerprint(*aggregate, function)) : std::nullopt;
+}
+
+// An append or a scavenger that ran beside the drop may have left snapshots of the one before.
+void begin_with_bases(const std::string &category) {
+    put_bases_away(category, std::nullopt);
+    if (std::optional<int64> present = present_fingerprint(category))
+        take_bases_back(category, *present);
+}
+
 } // namespace
 
 pg::Signature apply_signature() {
@@ -286,7 +304,8 @@ CHRONICLE_FUNCTION(chronicle_create_aggregate) {
         a.decide = pg::resolve_function(*decide, decide_signature());
     a.owner = role_name(GetUserId());
     a.search_path = namespace_search_path;
-    if (std::optional<std::string> existing = lock_row(a.category)) {
+    std::optional<std::string> existing = lock_row(a.category);
+    if (existing) {
         require_owner_of(a.category, *existing);
         if (!replace)
             raise_exists(a.category);
@@ -296,14 +315,13 @@ CHRONICLE_FUNCTION(chronicle_create_aggregate) {
     if (!store_row(arguments, a, replace))
         raise_exists(a.category);
     aggregate_table.changed();
+    if (!existing)
+        begin_with_bases(a.category);
     PG_RETURN_VOID();
 }
 
 CHRONICLE_FUNCTION(chronicle_drop_aggregate) {
     static constexpr Oid types[] = {TEXTOID};
-    static pg::Statement remove_snapshots{"DELETE FROM chronicle_data.snapshot AS n USING chronicle_data.stream AS s "
-                                          "WHERE s.category = $1 AND n.stream_id = s.stream_id",
-                                          types};
     static pg::Statement remove_failures{
         "DELETE FROM chronicle_data.snapshot_failure AS f USING chronicle_data.stream AS s "
         "WHERE s.category = $1 AND f.stream_id = s.stream_id",
@@ -321,9 +339,10 @@ CHRONICLE_FUNCTION(chronicle_drop_aggregate) {
         pg::raise(ERRCODE_UNDEFINED_OBJECT, {.message = "aggregate \"" + category + "\" does not exist",
                                              .detail = core::json{{"category", category}}.dump()});
     require_owner_of(category, *existing);
+    put_bases_away(category, present_fingerprint(category));
     {
         access::EngineScope engine;
-        for (pg::Statement *statement : {&remove_snapshots, &remove_failures, &remove_idle, &remove}) {
+        for (pg::Statement *statement : {&remove_failures, &remove_idle, &remove}) {
             pg::Values values;
             statement->run(values.text(category));
         }

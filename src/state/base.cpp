@@ -9,6 +9,10 @@
 // The stream's lock is taken without waiting and given back at once: whoever takes a snapshot holds it to the end of
 // the transaction, so nobody's uncommitted row stands where ours goes, and appends do not wait for the scavenger.
 // Crash: the base commits with the removal, or neither does.
+//
+// drop_aggregate() puts the bases away, with the fingerprint of the aggregate that they stood for. create_aggregate()
+// takes back those of its own fingerprint: to it they are what a fold would have made. Those of others stay where they
+// are: to it the beginning of those streams is lost (fold.cpp).
 #include "state/snapshot.hpp"
 
 #include "access/access.hpp"
@@ -106,6 +110,10 @@ int64 before_removal(const store::Removal &removal) {
         return removal.up_to;
     pg::MemoryScope memory("chronicle base snapshot");
     Snapshot snapshot = pg::call([]() noexcept { return GetActiveSnapshot(); });
+    bool lost = removal.row.removed > removal.row.hidden &&
+                base_version(removal.row.id, removal.row.hidden, snapshot) < removal.row.removed;
+    if (lost) // already: there is no state to keep
+        return removal.up_to;
     std::optional<Base> base =
         removal.by_worker ? find_base(*aggregate, removal, snapshot) : fold_base(*aggregate, removal, snapshot);
     if (!base || base->version <= removal.row.removed)
@@ -115,6 +123,41 @@ int64 before_removal(const store::Removal &removal) {
 }
 
 } // namespace
+
+void put_bases_away(const std::string &category, std::optional<int64> fingerprint) {
+    static constexpr Oid types[] = {TEXTOID, INT8OID};
+    static pg::Statement put_away{
+        "WITH gone AS (DELETE FROM chronicle_data.snapshot AS n USING chronicle_data.stream AS s "
+        "WHERE s.category = $1 AND n.stream_id = s.stream_id RETURNING n.*, s.hidden) "
+        "INSERT INTO chronicle_data.dropped_base AS b (stream_id, version, fingerprint, taken_at, state) "
+        "SELECT g.stream_id, g.version, coalesce($2, g.fingerprint), g.taken_at, g.state FROM gone AS g "
+        "WHERE g.base AND g.version > g.hidden "
+        "ON CONFLICT (stream_id, version, fingerprint) DO UPDATE SET state = excluded.state, taken_at = "
+        "excluded.taken_at",
+        types};
+    access::EngineScope engine;
+    pg::Values values;
+    values.text(category);
+    fingerprint ? values.int8(*fingerprint) : values.null();
+    put_away.run(values);
+}
+
+// What retention has passed meanwhile, or a deletion, is of no use to anybody any more.
+void take_bases_back(const std::string &category, int64 fingerprint) {
+    static constexpr Oid types[] = {TEXTOID, INT8OID};
+    static pg::Statement take_back{
+        "WITH found AS (DELETE FROM chronicle_data.dropped_base AS b USING chronicle_data.stream AS s "
+        "WHERE s.category = $1 AND b.stream_id = s.stream_id "
+        "AND (b.fingerprint = $2 OR b.version < s.removed OR b.version <= s.hidden) "
+        "RETURNING b.*, b.version >= s.removed AND b.version > s.hidden AND b.fingerprint = $2 AS counts) "
+        "INSERT INTO chronicle_data.snapshot (stream_id, version, taken_at, fingerprint, base, state) "
+        "SELECT DISTINCT ON (f.stream_id) f.stream_id, f.version, f.taken_at, f.fingerprint, true, f.state "
+        "FROM found AS f WHERE f.counts ORDER BY f.stream_id, f.version DESC ON CONFLICT DO NOTHING",
+        types};
+    access::EngineScope engine;
+    pg::Values values;
+    take_back.run(values.text(category).int8(fingerprint));
+}
 
 void init_bases() { store::add_before_removal(before_removal); }
 

@@ -7,7 +7,12 @@
 //
 // Versions at or below `hidden` do not count: after delete_stream the state begins anew. What retention cut off does
 // count: as long as its rows are there they are folded, and before they are removed a base snapshot at the cut is kept
-// (snapshot.cpp). States of versions below the cut are refused, whether the rows are still there or not.
+// (base.cpp). States of versions below the cut are refused, whether the rows are still there or not. Where rows were
+// removed and nobody kept a base (there was no aggregate then, or another one), every state is refused.
+//
+// Who folds with SnapshotSelf (a snapshot, a command) holds the stream's lock, so nobody appends or deletes; but a
+// scavenger may commit meanwhile, and rows are gone between one event and the next. Then the fold begins anew, from the
+// base that came with the same commit.
 #include "core/json.hpp"
 
 #include "state/fold.hpp"
@@ -33,6 +38,15 @@ namespace {
                .hint = "States are known from version " + std::to_string(cut) + " on."});
 }
 
+[[noreturn]] void raise_beginning_lost(const std::string &stream, int64 removed) {
+    pg::raise(ERRCODE_INVALID_PARAMETER_VALUE,
+              {.message = "the beginning of stream \"" + stream + "\" was removed, and no state of it was kept",
+               .detail = core::json{{"stream", stream}, {"removed", removed}}.dump(),
+               .hint =
+                   "scavenge() keeps states for the aggregate of its time. One that was dropped counts again when it "
+                   "is created as it was; to change one, pass replace => true."});
+}
+
 } // namespace
 
 Fold::Fold(const Recipe &recipe, const std::string &stream, Snapshot snapshot)
@@ -43,12 +57,21 @@ Fold::Fold(const Recipe &recipe, const std::string &stream, Snapshot snapshot)
         return;
     int64 hidden = store::hidden_versions(*found_, store::category_of(stream), snapshot);
     // Rows are missing: before the base snapshot nothing can be folded, also when retention would show more again.
-    if (found_->removed > found_->hidden)
-        hidden = std::max(hidden, base_version(found_->id, found_->hidden, snapshot));
+    if (found_->removed > found_->hidden) {
+        int64 base = base_version(found_->id, found_->hidden, snapshot);
+        beginning_lost_ = base < found_->removed;
+        hidden = std::max(hidden, base);
+    }
     cut_ = hidden > found_->hidden ? std::min(hidden, store::last_version(found_->id)) : 0;
 }
 
+void Fold::check_beginning() const {
+    if (beginning_lost_)
+        raise_beginning_lost(stream_, found_->removed);
+}
+
 int64 Fold::end(const Limit &limit) const {
+    check_beginning();
     int64 version = limit.version.value_or(PG_INT64_MAX);
     if (found_ && limit.time && *limit.time < DT_NOEND)
         version =
@@ -60,6 +83,7 @@ int64 Fold::end(const Limit &limit) const {
 }
 
 void Fold::start(int64 up_to) {
+    check_beginning();
     int64 begin = found_ ? found_->hidden : 0;
     progress_ = {};
     progress_.function = applier_->function();
@@ -75,9 +99,29 @@ void Fold::start(int64 up_to) {
     applier_->start(stored ? stored->state : NullableDatum{recipe_.initial, false});
 }
 
+// Since the stream was found; it is then found again.
+bool Fold::was_scavenged() {
+    if (snapshot_ != SnapshotSelf)
+        return false;
+    int64 before = found_->removed;
+    found_ = store::find_stream(stream_, SnapshotSelf);
+    return found_->removed != before;
+}
+
 void Fold::run(int64 up_to, const Visit &visit) {
     if (!found_ || up_to <= progress_.version)
         return;
+    bool whole = walk(up_to, visit);
+    while (was_scavenged()) {
+        start(up_to);
+        whole = walk(up_to, visit);
+    }
+    if (!whole)
+        raise_beginning_lost(stream_, found_->removed);
+}
+
+// False when the next event is not there.
+bool Fold::walk(int64 up_to, const Visit &visit) {
     const store::Catalog &c = store::catalog();
     pg::IndexReader reader(c.event, c.event_stream_version_key, snapshot_);
     reader.key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(found_->id));
@@ -88,16 +132,19 @@ void Fold::run(int64 up_to, const Visit &visit) {
     pg::MemoryScope per_event("chronicle event");
     while (reader.next()) {
         store::EventRow event = store::read_user_event(reader, stream_, upcasts);
+        if (event.version != progress_.version + 1)
+            return false;
         if (visit && !visit(event, *applier_, true))
-            return;
+            return true;
         applier_->apply(event);
         progress_.version = event.version;
         progress_.events_applied++;
         if (visit && !visit(event, *applier_, false))
-            return;
+            return true;
         per_event.reset();
         pg::check_interrupts();
     }
+    return true;
 }
 
 Recipe recipe_of(const Aggregate &aggregate) {

@@ -55,9 +55,10 @@ public:
     int64 cut() const { return cut_; }
     /// The last version that `limit` allows. 22023 for one that was cut off.
     int64 end(const Limit &limit) const;
-    /// The state at the newest usable snapshot up to that version, or the initial state.
+    /// The state at the newest usable snapshot up to that version, or the initial state. 22023 when neither is the
+    /// beginning of what is left of the stream.
     void start(int64 up_to);
-    /// Applies the events after the present version up to that one.
+    /// Applies the events after the present version up to that one. (With SnapshotSelf: without a visit.)
     void run(int64 up_to, const Visit &visit = nullptr);
     const State &progress() const { return progress_; }
     /// A copy of the state in the current memory context.
@@ -65,11 +66,16 @@ public:
     Applier &applier() { return *applier_; }
 
 private:
+    void check_beginning() const;
+    bool was_scavenged();
+    bool walk(int64 up_to, const Visit &visit);
+
     const Recipe &recipe_;
     const std::string &stream_;
     Snapshot snapshot_;
     std::optional<store::Stream> found_;
     int64 cut_ = 0;
+    bool beginning_lost_ = false;
     pg::MemoryScope memory_;
     access::OwnerScope as_owner_;
     std::unique_ptr<Applier> applier_;

@@ -94,6 +94,8 @@ CHRONICLE_FUNCTION(chronicle_replay) {
     std::optional<pg::Error> failed = pg::attempt([&] {
         Fold fold(recipe, stream, snapshot);
         int64 first = from.value_or(fold.cut() + 1);
+        if (to < first)
+            return;
         fold.start(std::min(fold.end({.version = first - 1}), to));
         fold.run(to, [&](const store::EventRow &event, Applier &applier, bool before) {
             if (before)

@@ -112,6 +112,13 @@ int64 keep_snapshot(const Aggregate &aggregate, const MadeSnapshot &made) {
     return at_version;
 }
 
+// Removed before the aggregate was there: who asks for a state is told so, an append is not bothered.
+bool is_beginning_lost(const std::string &name) {
+    std::optional<store::Stream> found = store::find_stream(name, SnapshotSelf);
+    return found && found->removed > found->hidden &&
+           base_version(found->id, found->hidden, SnapshotSelf) < found->removed;
+}
+
 bool passes_multiple(const Aggregate &aggregate, const store::StoredBatch &batch) {
     return batch.last_version / aggregate.every() > (batch.first_version - 1) / aggregate.every();
 }
@@ -190,6 +197,8 @@ std::optional<StoredSnapshot> find_snapshot(int64 stream, std::optional<int64> f
 
 void snapshot_or_note(const Aggregate &aggregate, const std::string &stream) {
     pg::MemoryScope memory("chronicle snapshot");
+    if (is_beginning_lost(stream))
+        return;
     MadeSnapshot made; // in the subtransaction nothing is written, so that it needs no transaction id of its own
     std::optional<pg::Error> failed = pg::attempt([&] { made = make_snapshot(aggregate, stream); });
     if (!failed) {

@@ -55,5 +55,69 @@ SELECT min(version) FROM chronicle_data.event AS e JOIN chronicle_data.stream US
 SELECT delete_stream('cut-2');
 SELECT events FROM scavenge();
 SELECT drop_aggregate('cut');
+
+-- An aggregate that is dropped, and created again as it was, goes on; as another one it has no state, and says so.
+CREATE FUNCTION apply_sum(state jsonb, e chronicle.event) RETURNS jsonb LANGUAGE sql IMMUTABLE
+    RETURN jsonb_build_object('sum', (state ->> 'sum')::int + (e.data ->> 'n')::int);
+CREATE FUNCTION apply_other(state jsonb, e chronicle.event) RETURNS jsonb LANGUAGE sql IMMUTABLE RETURN '{}'::jsonb;
+CREATE FUNCTION fill(name text, first int, last int) RETURNS bigint LANGUAGE sql
+    RETURN append_event_arrays(name, array_fill('T'::text, ARRAY[last - first + 1]), ARRAY(SELECT jsonb_build_object('n', n) FROM generate_series(first, last) AS n));
+SELECT create_aggregate('again', 'apply_sum', '{"sum": 0}', snapshot_every => 10);
+SELECT fill('again-1', 1, 30), fill('again-2', 1, 30), fill('again-3', 1, 30), fill('again-4', 1, 5);
+SELECT set_stream_retention('again-1', max_count => 5), set_stream_retention('again-2', max_count => 5), set_stream_retention('again-3', max_count => 5);
+SELECT events FROM scavenge();
+CREATE VIEW states AS SELECT s AS stream, l.* FROM unnest(ARRAY['again-1', 'again-2', 'again-3', 'again-4']) AS s LEFT JOIN LATERAL load_aggregate(s) AS l ON true;
+SELECT * FROM states;
+SELECT drop_aggregate('again');
+SELECT create_aggregate('again', 'apply_sum', '{"sum": 0}', snapshot_every => 10);
+SELECT * FROM states;
+SELECT aggregate_state('again-1', 24);
+-- What goes while there is no aggregate goes without a state; a deletion begins anew.
+SELECT drop_aggregate('again');
+SELECT set_stream_retention('again-2', max_count => 2), delete_stream('again-3');
+SELECT events FROM scavenge();
+SELECT create_aggregate('again', 'apply_other');
+SELECT aggregate_state('again-1');
+SELECT aggregate_state('again-1', 0);
+SELECT * FROM replay('again-1', apply => 'apply_sum');
+SELECT * FROM replay('again-1', to_version => 3);
+SELECT find_first_version('again-1', '$');
+SELECT take_snapshot('again-1');
+SELECT aggregate_state('again-3'), aggregate_state('again-4');
+-- Such a stream is written, cut and removed as any other, and nobody is warned each time.
+SELECT fill('again-1', 31, 45);
+SELECT events FROM scavenge(5);
+SELECT min(version), max(version) FROM read_stream('again-1');
+SELECT drop_aggregate('again');
+SELECT create_aggregate('again', 'apply_sum', '{"sum": 0}', snapshot_every => 10);
+SELECT aggregate_state('again-1');
+SELECT aggregate_state('again-2');
+SELECT aggregate_state('again-3'), aggregate_state('again-4');
+SELECT count(*) FROM chronicle_data.dropped_base;
+SELECT delete_stream('again-1'), fill('again-1', 1, 3);
+SELECT aggregate_state('again-1');
+-- Put away as another one in between, and with a function that is replaced: the base counts as of the aggregate that is dropped.
+SELECT fill('again-5', 1, 30), set_stream_retention('again-5', max_count => 5);
+SELECT events > 0 AS removed FROM scavenge();
+SELECT create_aggregate('again', 'apply_other', '{"sum": 0}', snapshot_every => 10, replace => true);
+SELECT drop_aggregate('again');
+SELECT create_aggregate('again', 'apply_sum', '{"sum": 0}', snapshot_every => 10);
+SELECT aggregate_state('again-5');
+SELECT drop_aggregate('again');
+SELECT create_aggregate('again', 'apply_other', '{"sum": 0}', snapshot_every => 10);
+SELECT aggregate_state('again-5', 25), aggregate_state('again-5');
+SELECT drop_aggregate('again');
+-- An aggregate that comes after the cut.
+SELECT fill('late-1', 1, 10), fill('late-2', 1, 10), set_stream_retention('late-1', max_count => 3), set_stream_retention('late-2', max_count => 3);
+SELECT events FROM scavenge();
+SELECT delete_stream('late-2'), fill('late-2', 1, 2);
+SELECT create_aggregate('late', 'apply_sum', '{"sum": 0}', snapshot_every => 10);
+SELECT aggregate_state('late-1');
+SELECT aggregate_state('late-2');
+-- Its decide function gets no state either.
+CREATE FUNCTION decide_nothing(state jsonb, command text, payload jsonb) RETURNS jsonb LANGUAGE sql RETURN '[]'::jsonb;
+SELECT create_aggregate('late', 'apply_sum', '{"sum": 0}', decide => 'decide_nothing', replace => true);
+SELECT execute_command('late-1', 'Look');
+SELECT execute_command('late-2', 'Look');
 \c :back
 DROP DATABASE regress_state_scavenge;
