@@ -8,6 +8,7 @@
 #include "settings.hpp"
 #include "state/idle.hpp"
 #include "state/snapshot.hpp"
+#include "store/head.hpp"
 #include "store/order.hpp"
 #include "store/scavenge.hpp"
 #include "store/scan.hpp"
@@ -33,7 +34,8 @@ shmem_startup_hook_type previous_startup = nullptr;
 void request_shared_memory() {
     if (previous_request)
         previous_request();
-    RequestAddinShmemSpace(chronicle::store::order::shared_size() + chronicle::worker::shared_size());
+    RequestAddinShmemSpace(chronicle::store::order::shared_size() + chronicle::store::heads_shared_size() +
+                           chronicle::worker::shared_size());
 }
 
 void init_shared_memory() {
@@ -41,6 +43,7 @@ void init_shared_memory() {
         previous_startup();
     LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
     chronicle::store::order::init_shared();
+    chronicle::store::init_heads_shared();
     chronicle::worker::init_shared();
     LWLockRelease(AddinShmemInitLock);
 }

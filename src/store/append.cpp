@@ -17,6 +17,7 @@
 #include "sqlstates.hpp"
 #include "store/catalog.hpp"
 #include "store/event_id.hpp"
+#include "store/head.hpp"
 #include "store/kind.hpp"
 #include "store/order.hpp"
 #include "store/scavenge.hpp"
@@ -199,8 +200,8 @@ bool is_forgotten(int64 stream, int64 version, const NewEvent &event) {
 }
 
 // The versions of the first time, when this call was stored before; CH003 when only a part of it was, or something
-// else.
-std::optional<Appended> find_retry(const Append &append, std::optional<int64> stream) {
+// else. Stream 0: there is none of that name.
+std::optional<Appended> find_retry(const Append &append, int64 stream) {
     for (size_t i = 0; i < append.events.size(); i++) {
         if (!append.events[i].id)
             continue;
@@ -208,13 +209,13 @@ std::optional<Appended> find_retry(const Append &append, std::optional<int64> st
         if (!stored)
             continue;
         const pg::Uuid &id = *append.events[i].id;
-        if (!stream || stored->stream_id != *stream)
+        if (stored->stream_id != stream)
             raise_id_conflict(append.stream, id, "it belongs to another stream"); // which one is not for everybody
         int64 first = stored->version - static_cast<int64>(i);
         for (size_t k = 0; k < append.events.size(); k++) {
             int64 wanted = first + static_cast<int64>(k);
-            std::optional<Stored> there = find_by_version(*stream, wanted);
-            if (!there && is_forgotten(*stream, wanted, append.events[k]))
+            std::optional<Stored> there = find_by_version(stream, wanted);
+            if (!there && is_forgotten(stream, wanted, append.events[k]))
                 continue;
             if (!there || !same_event(*there, append.events[k]))
                 raise_id_conflict(append.stream, id, "the call differs from what is stored");
@@ -421,10 +422,13 @@ void write(const std::vector<Append> &appends, const std::vector<Plan> &plans,
         for (size_t i = 0; i < appends.size(); i++) {
             if (!plans[i].write)
                 continue;
+            const Stream &stream = *plans[i].stream;
             int64 first = plans[i].version + 1, last = plans[i].version + static_cast<int64>(prepared[i].size());
-            auto [first_position, last_position] = writer.write(plans[i].stream->id, first, prepared[i]);
-            stored.push_back({appends[i].stream, category_of(appends[i].stream), plans[i].stream->id, first, last,
-                              first_position, last_position});
+            forget_head(stream.id);
+            auto [first_position, last_position] = writer.write(stream.id, first, prepared[i]);
+            remember_head({stream.id, last, stream.hidden});
+            stored.push_back({appends[i].stream, category_of(appends[i].stream), stream.id, first, last, first_position,
+                              last_position});
         }
         flush(writer, appends);
     }
@@ -441,6 +445,17 @@ void lock_streams(const std::vector<Append> &appends) {
     lock_streams_sorted(names);
 }
 
+// The stream and its last version, under its lock.
+Plan find_plan(const std::string &name) {
+    std::optional<int64> known = known_stream_id(name);
+    if (std::optional<Head> head = known ? find_head(*known) : std::nullopt)
+        return {Stream{head->stream_id, head->hidden}, head->version};
+    Plan plan{find_newest_stream(name)};
+    check_not_tombstoned(name, plan.stream);
+    plan.version = plan.stream ? last_version(plan.stream->id) : 0;
+    return plan;
+}
+
 // The input is checked, and the caller may do it.
 std::vector<Appended> append_checked(const std::vector<Append> &appends) {
     pg::call([]() noexcept {
@@ -454,14 +469,11 @@ std::vector<Appended> append_checked(const std::vector<Append> &appends) {
     std::vector<Refusal> refusals;
     for (size_t i = 0; i < appends.size(); i++) {
         Plan &plan = plans[i];
-        plan.stream = find_newest_stream(appends[i].stream);
-        check_not_tombstoned(appends[i].stream, plan.stream);
-        std::optional<int64> id = plan.stream ? std::optional(plan.stream->id) : std::nullopt;
-        if (std::optional<Appended> before = find_retry(appends[i], id)) {
+        plan = find_plan(appends[i].stream);
+        if (std::optional<Appended> before = find_retry(appends[i], plan.stream ? plan.stream->id : 0)) {
             results[i] = *before;
             continue;
         }
-        plan.version = id ? last_version(*id) : 0;
         plan.write = !appends[i].events.empty();
         results[i] = {plan.write ? plan.version + 1 : 0, plan.version + static_cast<int64>(appends[i].events.size())};
         if (std::optional<Refusal> refusal = check_version(appends[i], plan))

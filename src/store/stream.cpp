@@ -10,6 +10,7 @@
 #include "settings.hpp"
 #include "sqlstates.hpp"
 #include "store/catalog.hpp"
+#include "store/head.hpp"
 
 extern "C" {
 #include "access/htup_details.h"
@@ -164,6 +165,12 @@ std::unordered_map<std::string, Place> &places() {
 
 } // namespace
 
+std::optional<int64> known_stream_id(const std::string &stream) {
+    auto &known = places();
+    auto found = known.find(stream);
+    return found == known.end() ? std::nullopt : std::optional(found->second.id);
+}
+
 std::optional<Stream> find_newest_stream(const std::string &stream) {
     const Catalog &c = catalog();
     auto &known = places();
@@ -251,6 +258,7 @@ void hide_stream(const Stream &stream, int64 hidden, bool tombstone) {
     static pg::Statement update{"UPDATE chronicle_data.stream SET hidden = $2, tombstoned = tombstoned OR $3, "
                                 "changed_at = pg_catalog.clock_timestamp() WHERE stream_id = $1",
                                 types};
+    forget_head(stream.id);
     access::EngineScope engine;
     pg::Values values;
     if (update.run(values.int8(stream.id).int8(hidden).boolean(tombstone)).count == 0)

@@ -57,6 +57,8 @@ void check_not_tombstoned(const std::string &name, const std::optional<Stream> &
 /// The newest committed state and our own changes, faster for streams that this process has seen before. The caller
 /// holds its lock.
 std::optional<Stream> find_newest_stream(const std::string &stream);
+/// Its id alone, when this process has seen it before.
+std::optional<int64> known_stream_id(const std::string &stream);
 /// Makes a stream that is not there. The caller holds its lock.
 Stream make_stream(std::string_view stream);
 /// Hides its versions up to `hidden`, for ever when `tombstone`. The caller holds its lock.
