@@ -55,6 +55,13 @@ CREATE TABLE chronicle_data.aggregate_idle (
     position bigint NOT NULL
 );
 SELECT pg_catalog.pg_extension_config_dump('chronicle_data.aggregate_idle', '');
+-- Idle streams that somebody held then, to be tried again.
+CREATE TABLE chronicle_data.aggregate_idle_held (
+    stream_id bigint NOT NULL CONSTRAINT aggregate_idle_held_pkey PRIMARY KEY,
+    category text COLLATE "C" NOT NULL,
+    again_at timestamptz NOT NULL
+);
+SELECT pg_catalog.pg_extension_config_dump('chronicle_data.aggregate_idle_held', '');
 
 CREATE FUNCTION chronicle.apply_merge_patch(state jsonb, event chronicle.event) RETURNS jsonb
     LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'chronicle_apply_merge_patch';

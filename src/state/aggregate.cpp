@@ -327,6 +327,7 @@ CHRONICLE_FUNCTION(chronicle_drop_aggregate) {
         "WHERE s.category = $1 AND f.stream_id = s.stream_id",
         types};
     static pg::Statement remove_idle{"DELETE FROM chronicle_data.aggregate_idle WHERE category = $1", types};
+    static pg::Statement remove_held{"DELETE FROM chronicle_data.aggregate_idle_held WHERE category = $1", types};
     static pg::Statement remove{"DELETE FROM chronicle_data.aggregate WHERE category = $1", types};
     pg::Arguments arguments(fcinfo);
     std::string category = arguments.required_text(0, "category");
@@ -342,7 +343,7 @@ CHRONICLE_FUNCTION(chronicle_drop_aggregate) {
     put_bases_away(category, present_fingerprint(category));
     {
         access::EngineScope engine;
-        for (pg::Statement *statement : {&remove_failures, &remove_idle, &remove}) {
+        for (pg::Statement *statement : {&remove_failures, &remove_idle, &remove_held, &remove}) {
             pg::Values values;
             statement->run(values.text(category));
         }

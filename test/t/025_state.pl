@@ -67,6 +67,18 @@ $node->safe_psql($db, "SELECT chronicle.append_event('stock-2', 'Broken', '{\"fa
 wait_for($node, $db, "SELECT max(version) FROM chronicle.snapshots WHERE stream = 'stock-3'", '5', 'the next one, too');
 wait_for($node, $db, "SELECT failing_streams FROM chronicle.aggregates WHERE category = 'stock'", '1', 'a failing apply function is noted and stops nobody');
 
+# A stream that somebody holds who does not append is tried again; the others do not wait for it.
+my $holder = $node->background_psql($db);
+$holder->query_safe("SELECT chronicle.append_event('stock-4', 'Put'); BEGIN; SELECT chronicle.append_events('stock-4', '[]', 1)");
+$node->safe_psql($db, "SELECT chronicle.append_event('stock-5', 'Put')");
+wait_for($node, $db, "SELECT max(version) FROM chronicle.snapshots WHERE stream = 'stock-5'", '1', 'a stream beside one that is held');
+wait_for($node, $db, 'SELECT count(*) FROM chronicle_data.aggregate_idle_held', '1', 'the one that is held is noted');
+is($node->safe_psql($db, "SELECT count(*) FROM chronicle.snapshots WHERE stream = 'stock-4'"), '0', 'and has no snapshot');
+$holder->query_safe('ROLLBACK');
+wait_for($node, $db, "SELECT max(version) FROM chronicle.snapshots WHERE stream = 'stock-4'", '1', 'it gets one when it is free');
+wait_for($node, $db, 'SELECT count(*) FROM chronicle_data.aggregate_idle_held', '0', 'and is not noted any more');
+$holder->quit;
+
 # --- dump and restore: definitions and snapshots come along, and are used ---
 
 $node->safe_psql($db, 'ALTER SYSTEM SET chronicle.workers = off');
