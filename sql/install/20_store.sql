@@ -104,7 +104,8 @@ CREATE TABLE chronicle_data.scavenge_progress (
     aged_to bigint NOT NULL
 );
 SELECT pg_catalog.pg_extension_config_dump('chronicle_data.scavenge_progress', '');
--- The ids that callers gave to events that are removed: a retry is known for ever. data_hash: jsonb_hash_extended().
+-- The ids that callers gave to events that are removed: a retry is known for ever. data_hash:
+-- jsonb_hash_extended(data, uuid_hash_extended(event_id, 0)).
 CREATE TABLE chronicle_data.removed_id (
     event_id uuid NOT NULL CONSTRAINT removed_id_pkey PRIMARY KEY,
     stream_id bigint NOT NULL,

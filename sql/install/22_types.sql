@@ -30,7 +30,7 @@ CREATE FUNCTION chronicle.register_event_type(
     description text DEFAULT NULL) RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chronicle_register_event_type';
 COMMENT ON FUNCTION chronicle.register_event_type(text, jsonb, text, int, text) IS
-'Registers a version of an event type, or replaces it. From then on new events of the type carry the newest version (unless their metadata key schema_version says another) and must pass its checks, else CH004. What is stored already is not looked at.
+'Registers a version of an event type, or replaces it. From then on new events of the type carry the newest version (unless their metadata key schema_version says another one that is registered, or that an upcaster takes or makes) and must pass its checks, else CH004. What is stored already is not looked at.
 schema: JSON Schema, draft 7, for the data; references within the schema only. validator: name of a function (data jsonb) returns text: NULL, or what is wrong; it runs as the caller of register_event_type. NULL: no such check. version: from 1.
 Errors: 22004 NULL type; 22023 bad name or version, an invalid schema or one of another draft (path and reason in DETAIL); 42883 no function of that name and signature; 42939 reserved type; 42501 no operator, or another''s type.';
 

@@ -186,10 +186,13 @@ std::optional<Stored> find_by_version(int64 stream, int64 wanted) {
 bool same_event(const Stored &stored, const NewEvent &event) {
     if (stored.type != event.type || (event.id && stored.id != *event.id))
         return false;
-    if (stored.data_hash)
+    if (stored.data_hash) {
+        Datum id = pg::make_uuid(stored.id); // its hash is the seed: hashes of two events tell nothing of each other
         return *stored.data_hash == pg::call([&]() noexcept {
-            return DatumGetInt64(DirectFunctionCall2(jsonb_hash_extended, event.data, Int64GetDatum(0)));
+            Datum seed = DirectFunctionCall2(uuid_hash_extended, id, Int64GetDatum(0));
+            return DatumGetInt64(DirectFunctionCall2(jsonb_hash_extended, event.data, seed));
         });
+    }
     return pg::call([&]() noexcept { return DatumGetBool(DirectFunctionCall2(jsonb_eq, stored.data, event.data)); });
 }
 

@@ -127,7 +127,15 @@ SELECT register_event_type('TypesNamed', '{"properties": {"last": {"pattern": "^
 SELECT register_upcaster('TypesNamed', 2, 'types_upper');
 SELECT types_raised('SELECT append_event(''types_v-1'', ''TypesNamed'', ''{"last": "Hopper"}'')') AS newest_is_checked;
 SELECT append_event('types_v-1', 'TypesNamed', '{"last": "KNUTH"}', '{"schema_version": "3"}');
+-- A version that nobody registered would be a way around the checks: of the future, before the first, between.
 SELECT append_event('types_v-1', 'TypesNamed', '{"from": "the future"}', '{"schema_version": 7}');
+SELECT types_raised(format('SELECT append_event(''types_v-1'', ''TypesNamed'', ''{"last": "KNUTH"}'', %L)', jsonb_build_object('schema_version', version)))
+  FROM unnest(ARRAY['0', '-1', '1.5', '"x"', '{}', '99999999999', 'true', '4']::jsonb[]) AS version;
+SELECT register_event_type('TypesSparse', version => 5), register_upcaster('TypesSparse', 2, 'types_upper');
+SELECT v, types_raised(format('SELECT append_event(''types_v-4'', ''TypesSparse'', ''{"last": "a"}'', ''{"schema_version": %s}'')', v)) FROM generate_series(1, 6) AS v;
+SELECT types_raised('SELECT append_events(''types_v-4'', ''[{"type": "TypesSparse", "metadata": {"schema_version": 6}}, {"type": "TypesNamed", "data": {"last": "a"}}, {"type": "Free", "metadata": {"schema_version": 12}}]'')') AS both_faults;
+SELECT append_event('types_v-4', 'Free', metadata => '{"schema_version": 12}'), append_event('types_v-4', 'TypesSparse', metadata => '{"schema_version": null}');
+SELECT version, type, type_version FROM read_stream('types_v-4');
 SELECT version, type_version, data FROM read_stream('types_v-1') WHERE type = 'TypesNamed';
 SELECT version, type_version, data FROM read_stream('types_v-1', backwards => true, max_count => 2);
 SELECT version, type_version, data FROM read_all(categories => '{types_v}', types => '{TypesNamed}');
