@@ -79,6 +79,34 @@ CREATE TABLE chronicle_data.projection_parked (
 CREATE INDEX projection_parked_partition ON chronicle_data.projection_parked (projection_id, partition);
 SELECT pg_catalog.pg_extension_config_dump('chronicle_data.projection_parked', '');
 
+-- A rebuild beside the live one that is under way, or that has failed (error). src/projection/rebuild.cpp
+CREATE TABLE chronicle_data.projection_rebuild (
+    projection_id bigint NOT NULL CONSTRAINT projection_rebuild_pkey PRIMARY KEY,
+    started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    attempts int NOT NULL DEFAULT 0,           -- at the last step, and when it is tried again
+    due_at timestamptz,
+    error text,
+    sqlstate text,
+    error_position bigint
+);
+SELECT pg_catalog.pg_extension_config_dump('chronicle_data.projection_rebuild', '');
+
+-- Its parts, which several executors work on: each has a share of the partitions.
+CREATE TABLE chronicle_data.projection_rebuild_part (
+    projection_id bigint NOT NULL,
+    part int NOT NULL,
+    position bigint NOT NULL,                  -- what belongs to the part is in, up to here
+    caught_up boolean NOT NULL DEFAULT false,  -- the last step came to where the live one was
+    batch_limit int,                           -- after a death in a step: smaller ones, until they succeed again
+    attempts int NOT NULL DEFAULT 0,
+    losses int NOT NULL DEFAULT 0,             -- deaths in a row with one event
+    due_at timestamptz,
+    lease_slot int,                            -- the executor that works on it
+    lease_generation bigint,
+    CONSTRAINT projection_rebuild_part_pkey PRIMARY KEY (projection_id, part)
+) WITH (fillfactor = 20, autovacuum_vacuum_threshold = 200, autovacuum_vacuum_scale_factor = 0.0);
+SELECT pg_catalog.pg_extension_config_dump('chronicle_data.projection_rebuild_part', '');
+
 -- Inline projections act on what the append functions store (src/store/watch.hpp).
 CREATE FUNCTION chronicle_data.run_inline_projections() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'chronicle_run_inline_projections';
@@ -118,20 +146,36 @@ CREATE FUNCTION chronicle_data.projection_lag(projection_id bigint, after_positi
     OUT lag_events bigint, OUT lag_ms double precision, OUT log_end bigint)
     LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'chronicle_projection_lag';
 
+-- r: a rebuild that is under way; its parts go up to where the live one is.
 CREATE VIEW chronicle.projections WITH (security_barrier) AS
-SELECT p.name, p.mode, p.kind, g.status,
+SELECT p.name, p.mode, p.kind,
+       CASE WHEN g.status = 'running' AND r.progress IS NOT NULL THEN 'rebuilding' ELSE g.status END AS status,
        CASE WHEN p.mode = 'inline' AND g.status = 'running' THEN l.log_end ELSE g.position END AS global_position,
        l.lag_events, l.lag_ms,
-       CASE WHEN g.status = 'running' OR l.log_end <= g.started_from THEN 1.0
+       CASE WHEN r.progress IS NOT NULL THEN r.progress
+            WHEN g.status = 'running' OR l.log_end <= g.started_from THEN 1.0
             ELSE least(1.0, (g.position - g.started_from)::double precision / (l.log_end - g.started_from)) END
            AS progress,
-       CASE WHEN g.status = 'rebuilding' AND g.rate > 0 AND l.lag_events > 0
+       CASE WHEN r.progress > 0
+            THEN clock_timestamp() + (clock_timestamp() - r.started_at) * ((1 - r.progress) / r.progress)
+            WHEN r.progress IS NULL AND g.status = 'rebuilding' AND g.rate > 0 AND l.lag_events > 0
             THEN clock_timestamp() + l.lag_events / g.rate * interval '1 second' END AS eta,
        g.events_processed, coalesce(g.rate, 0) AS events_per_second,
-       g.error AS last_error, g.error_position AS last_error_position, p.owner, p.created_at
+       coalesce(g.error, f.error) AS last_error,
+       CASE WHEN g.error IS NULL THEN f.error_position ELSE g.error_position END AS last_error_position,
+       p.owner, p.created_at
   FROM chronicle_data.projection AS p
   JOIN chronicle_data.projection_progress AS g USING (projection_id)
+  LEFT JOIN chronicle_data.projection_rebuild AS f USING (projection_id)
  CROSS JOIN LATERAL chronicle_data.projection_lag(p.projection_id, g.position) AS l
+  LEFT JOIN LATERAL (
+       SELECT f.started_at,
+              avg(CASE WHEN e.position <= g.origin THEN 1
+                       ELSE greatest(0.0, least(1.0, (t.position - g.origin)::double precision / (e.position - g.origin))) END)
+                  AS progress
+         FROM chronicle_data.projection_rebuild_part AS t,
+              (SELECT CASE WHEN p.mode = 'inline' AND g.status = 'running' THEN l.log_end ELSE g.position END) AS e (position)
+        WHERE t.projection_id = p.projection_id AND f.error IS NULL) AS r ON true
  WHERE chronicle_data.sees_execution(p.owner, NULL);
 GRANT SELECT ON chronicle.projections TO PUBLIC;
 
@@ -143,7 +187,7 @@ SELECT p.name AS projection, s.partition, s.state, s.position AS global_position
  WHERE chronicle_data.sees_execution(p.owner, NULL);
 GRANT SELECT ON chronicle.projection_states TO PUBLIC;
 
--- The event that stops a projection, or is tried again, has no parked_at.
+-- The event that stops a projection or a rebuild, or is tried again, has no parked_at.
 CREATE VIEW chronicle.projection_failures WITH (security_barrier) AS
 SELECT p.name AS projection, f.global_position, f.attempts, f.error, f.sqlstate, f.parked_at
   FROM chronicle_data.projection AS p
@@ -152,7 +196,11 @@ SELECT p.name AS projection, f.global_position, f.attempts, f.error, f.sqlstate,
         UNION ALL
         SELECT g.projection_id, g.error_position, g.attempts, g.error, g.sqlstate, NULL
           FROM chronicle_data.projection_progress AS g
-         WHERE g.error IS NOT NULL) AS f USING (projection_id)
+         WHERE g.error IS NOT NULL
+        UNION ALL
+        SELECT r.projection_id, r.error_position, 1, r.error, r.sqlstate, NULL
+          FROM chronicle_data.projection_rebuild AS r
+         WHERE r.error IS NOT NULL) AS f USING (projection_id)
  WHERE chronicle_data.sees_execution(p.owner, NULL);
 GRANT SELECT ON chronicle.projection_failures TO PUBLIC;
 
@@ -179,12 +227,13 @@ COMMENT ON FUNCTION chronicle.wait_for_projection(text, bigint, interval) IS
 global_position: NULL this session''s last append, else all that is committed. timeout: 0 to 60 s.
 Errors: 55000 disabled or faulted before it; 25001 in a transaction that has appended, or is REPEATABLE READ or SERIALIZABLE; 22023, 42704, 42501.';
 COMMENT ON FUNCTION chronicle.rebuild_projection(text) IS
-'Not built yet: 0A000.';
+'Starts to compute anew what a projection keeps, beside the live rows, while appends and reads go on; the last transaction makes the live rows equal. View projections shows how far it is.
+Errors: 55000 a handler that writes tables, a statement without option target or with one that cannot be rebuilt, a disabled projection, one that is being rebuilt; what is wrong with the target; 42704, 42501.';
 COMMENT ON FUNCTION chronicle.cancel_rebuild(text) IS
-'Not built yet: 0A000.';
+'Ends a rebuild, or forgets a failed one; what is live stays. Errors: 55000 nothing is being rebuilt; 42704, 42501.';
 COMMENT ON FUNCTION chronicle.verify_projection(text) IS
-'Folds all events anew, in memory, and returns the partitions whose kept state is another one.
-Errors: 0A000 a projection that keeps no states; 42704, 42501.';
+'Computes anew from the events what a projection keeps, and returns the partitions whose kept state is another one; for a statement with option target, the rows of the table by key.
+Errors: 55000 a handler that writes tables, or a statement without target; what is wrong with the target; what the code raises; 42704, 42501.';
 COMMENT ON FUNCTION chronicle.replay_parked_events(text) IS
 'Applies parked events in order, in this transaction; returns how many. What fails again stays parked, with the later ones of its partition.
 Errors: 42704, 42501.';

@@ -2,6 +2,7 @@
 
 #include "access/access.hpp"
 #include "pg/lock.hpp"
+#include "projection/staging.hpp"
 #include "store/catalog.hpp"
 
 extern "C" {
@@ -87,6 +88,11 @@ void free_retired() {
 
 // Inside an SPI connection that knows new_events.
 SPIPlanPtr plan_of(const Projection &projection) {
+    if (OidIsValid(projection.staging)) {
+        SPIPlanPtr plan = prepare(*projection.statement);
+        check_relations(plan, projection);
+        return plan;
+    }
     if (!plans)
         plans = new std::unordered_map<int64, Prepared>();
     ProjectionPointer current = find_projection(projection.id);
@@ -141,14 +147,19 @@ Oid owner_of(const Projection &projection) {
     return owner;
 }
 
-void check_statement(const std::string &statement) {
+static void prepare_only(const std::string &statement, const Projection *staged) {
     pg::Spi spi;
     TupleDesc columns = event_columns();
     Tuplestorestate *store = pg::call([]() noexcept { return tuplestore_begin_heap(true, false, work_mem); });
     register_events(columns, store, 0);
-    (void)prepare(statement);
+    SPIPlanPtr plan = prepare(statement);
+    if (staged)
+        check_relations(plan, *staged);
     pg::call([&]() noexcept { tuplestore_end(store); });
 }
+
+void check_statement(const std::string &statement) { prepare_only(statement, nullptr); }
+void check_statement(const Projection &staged) { prepare_only(*staged.statement, &staged); }
 
 Batch::Batch(const Projection &projection)
     : projection_(projection), partitioner_(projection), owner_(owner_of(projection)), memory_(CurrentMemoryContext),

@@ -87,5 +87,7 @@ Oid owner_of(const Projection &projection);
 
 /// Prepares a statement over new_events as the current user; raises what is wrong with it.
 void check_statement(const std::string &statement);
+/// The same for one that runs on a staging table.
+void check_statement(const Projection &staged);
 
 } // namespace chronicle::projection

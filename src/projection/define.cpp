@@ -5,6 +5,7 @@
 #include "projection/inline.hpp"
 #include "projection/manage.hpp"
 #include "projection/progress.hpp"
+#include "projection/rebuild.hpp"
 
 #include "access/access.hpp"
 #include "pg/xact.hpp"
@@ -247,6 +248,14 @@ bool can_start_live(const Projection &p, int64 position) {
     return !failed && !has_events(p, position, PG_INT64_MAX);
 }
 
+void notice_cancelled(const Projection &p) {
+    const char *name = p.name.c_str();
+    pg::call([&]() noexcept {
+        ereport(NOTICE, errmsg("the rebuild of projection \"%s\" is cancelled", name),
+                errhint("rebuild_projection starts anew, with the new definition."));
+    });
+}
+
 void replace(Declared &d, const Projection &former) {
     require_owner(former);
     if (!access::may_run_as(former.owner)) // an admin may look after it, not have code run as its owner
@@ -257,6 +266,10 @@ void replace(Declared &d, const Projection &former) {
                "Drop it and create it anew.");
     d.projection.id = former.id;
     d.projection.owner = former.owner;
+    lock_rebuild(former.id);
+    if (is_being_rebuilt(former.id))
+        notice_cancelled(former);
+    end_rebuild(former.id); // it would be half of the one definition, half of the other
     lock_projection(former.id);
     if (former.is_inline)
         keep_appenders_out(former.id, 0);
@@ -305,6 +318,8 @@ CHRONICLE_FUNCTION(chronicle_drop_projection) {
         PG_RETURN_VOID();
     p = require_projection(name);
     require_owner(*p);
+    lock_rebuild(p->id);
+    end_rebuild(p->id);
     lock_projection(p->id);
     if (p->is_inline)
         keep_appenders_out(p->id, 0);

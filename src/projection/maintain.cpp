@@ -1,4 +1,4 @@
-// Looking after what was projected: verify_projection, replay_parked_events; and the numbers of view projections.
+// Looking after what was projected: replay_parked_events; and the numbers of view projections.
 #include "projection/manage.hpp"
 
 #include "access/access.hpp"
@@ -6,14 +6,13 @@
 #include "pg/xact.hpp"
 #include "projection/batch.hpp"
 #include "projection/inline.hpp"
+#include "projection/rebuild.hpp"
 #include "store/order.hpp"
 #include "worker/registry.hpp"
 
 extern "C" {
 #include "funcapi.h"
-#include "utils/fmgrprotos.h"
 #include "utils/snapmgr.h"
-#include "utils/tuplestore.h"
 }
 
 namespace chronicle::projection {
@@ -28,86 +27,6 @@ std::unique_ptr<store::EventSource> open_events(const Projection &p, int64 after
     query.count = count;
     std::optional<int64> mark = until;
     return store::open_log(query, GetActiveSnapshot(), mark);
-}
-
-// --- verifying: states ---
-
-struct Kept {
-    std::string partition;
-    Datum state; // jsonb
-};
-
-std::vector<Kept> read_states(int64 id, int generation) {
-    static constexpr Oid types[] = {INT8OID, INT4OID};
-    static pg::Statement find{"SELECT partition, state FROM chronicle_data.projection_state "
-                              "WHERE projection_id = $1 AND generation = $2 ORDER BY partition",
-                              types};
-    MemoryContext outer = CurrentMemoryContext;
-    access::EngineScope engine;
-    pg::Values values;
-    pg::Rows rows = find.run(values.int8(id).int4(generation), true);
-    pg::MemorySwitch to_caller(outer);
-    std::vector<Kept> kept;
-    for (uint64 i = 0; i < rows.count; i++) {
-        bool is_null;
-        kept.push_back({rows[i].text(1), pg::copy_datum(rows[i].datum(2, &is_null), -1)});
-    }
-    return kept;
-}
-
-std::set<int64> read_parked(int64 id) {
-    static constexpr Oid types[] = {INT8OID};
-    static pg::Statement find{"SELECT global_position FROM chronicle_data.projection_parked WHERE projection_id = $1",
-                              types};
-    access::EngineScope engine;
-    pg::Values values;
-    pg::Rows rows = find.run(values.int8(id), true);
-    std::set<int64> parked;
-    for (uint64 i = 0; i < rows.count; i++)
-        parked.insert(rows[i].int8(1));
-    return parked;
-}
-
-bool same_json(Datum a, Datum b) {
-    return pg::call([&]() noexcept { return DatumGetBool(DirectFunctionCall2(jsonb_eq, a, b)); });
-}
-
-void put_difference(ReturnSetInfo *result, const std::string &partition, Datum kept, Datum recomputed) {
-    Datum values[] = {pg::make_text(partition), kept, recomputed};
-    bool nulls[] = {false, kept == 0, recomputed == 0};
-    pg::call([&]() noexcept { tuplestore_putvalues(result->setResult, result->setDesc, values, nulls); });
-}
-
-// Kept states and events by one snapshot: what was projected then is the fold of the events that count then.
-void verify_states(ReturnSetInfo *result, const Projection &p) {
-    pg::LatestSnapshotScope snapshot;
-    std::optional<Progress> progress = read_progress_as_of_snapshot(p.id);
-    if (!progress)
-        return;
-    std::vector<Kept> kept = read_states(p.id, progress->generation);
-    std::set<int64> parked = read_parked(p.id);
-    bool live = p.is_inline && progress->status == "running";
-    Batch fold(p);
-    {
-        access::OwnerScope owner(owner_of(p));
-        std::unique_ptr<store::EventSource> events =
-            open_events(p, progress->origin, PG_INT64_MAX, live ? PG_INT64_MAX : progress->position);
-        while (const store::EventRow *event = events->next()) {
-            if (parked.contains(event->position))
-                continue;
-            fold.add(*event);
-            if (fold.is_full())
-                fold.fold_in_memory();
-        }
-    }
-    fold.fold_in_memory();
-    for (const Kept &k : kept) {
-        Datum recomputed = fold.take_state(k.partition);
-        if (recomputed == 0 || !same_json(k.state, recomputed))
-            put_difference(result, k.partition, k.state, recomputed);
-    }
-    for (const auto &[partition, state] : fold.other_states())
-        put_difference(result, partition, 0, state);
 }
 
 // --- parked events ---
@@ -202,21 +121,14 @@ Lag measure_lag(const Projection &p, int64 position, int64 mark) {
 
 } // namespace
 
-CHRONICLE_FUNCTION(chronicle_verify_projection) {
-    ProjectionPointer p = require_projection(pg::Arguments(fcinfo).required_text(0, "name"));
-    require_owner(*p);
-    if (p->kind != Kind::state)
-        pg::raise(ERRCODE_FEATURE_NOT_SUPPORTED,
-                  {.message = "verify_projection cannot recompute projection \"" + p->name + "\"",
-                   .hint = "This version verifies projections that keep states."});
-    pg::call([&]() noexcept { InitMaterializedSRF(fcinfo, 0); });
-    verify_states(reinterpret_cast<ReturnSetInfo *>(fcinfo->resultinfo), *p);
-    PG_RETURN_NULL();
-}
-
 CHRONICLE_FUNCTION(chronicle_replay_parked_events) {
     ProjectionPointer p = require_projection(pg::Arguments(fcinfo).required_text(0, "projection"));
     require_owner(*p);
+    lock_rebuild(p->id, ShareLock);
+    if (is_being_rebuilt(p->id)) // it has passed them
+        pg::raise(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                  {.message = "projection \"" + p->name + "\" is being rebuilt",
+                   .hint = "Wait until it is done, or end it with cancel_rebuild."});
     lock_projection(p->id);
     std::optional<Progress> progress = read_progress(p->id);
     PG_RETURN_INT64(progress ? replay_parked(*p, progress->generation) : 0);
@@ -242,15 +154,6 @@ CHRONICLE_FUNCTION(chronicle_projection_lag) {
     }
     return pg::call(
         [&]() noexcept { return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(columns), values, nulls)); });
-}
-
-CHRONICLE_FUNCTION(chronicle_rebuild_projection) {
-    pg::raise(ERRCODE_FEATURE_NOT_SUPPORTED, {.message = "rebuild_projection is not built in this version",
-                                              .hint = "reset_projection computes anew, in place."});
-}
-
-CHRONICLE_FUNCTION(chronicle_cancel_rebuild) {
-    pg::raise(ERRCODE_FEATURE_NOT_SUPPORTED, {.message = "rebuild_projection is not built in this version"});
 }
 
 } // namespace chronicle::projection

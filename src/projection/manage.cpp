@@ -10,6 +10,7 @@
 #include "pg/xact.hpp"
 #include "projection/batch.hpp"
 #include "projection/inline.hpp"
+#include "projection/rebuild.hpp"
 #include "store/order.hpp"
 #include "store/time.hpp"
 #include "worker/registry.hpp"
@@ -235,7 +236,11 @@ CHRONICLE_FUNCTION(chronicle_enable_projection) {
 
 CHRONICLE_FUNCTION(chronicle_reset_projection) {
     pg::Arguments arguments(fcinfo);
-    ProjectionPointer p = lock_by_name(arguments);
+    ProjectionPointer p = require_projection(arguments.required_text(0, "name"));
+    require_owner(*p);
+    lock_rebuild(p->id);
+    end_rebuild(p->id);
+    p = lock_by_name(arguments);
     std::optional<Progress> progress = read_progress(p->id);
     if (!progress)
         (void)require_projection(p->name);

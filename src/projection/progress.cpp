@@ -31,11 +31,6 @@ bool is_missing(int sqlstate) {
            sqlstate == ERRCODE_UNDEFINED_SCHEMA || sqlstate == ERRCODE_INSUFFICIENT_PRIVILEGE;
 }
 
-bool is_passing(const pg::Error &error, bool timed_out) {
-    std::string state = error.sqlstate_text(), family = state.substr(0, 2);
-    return !timed_out && (family == "40" || family == "53" || family == "57" || family == "58" || state == "55P03");
-}
-
 void set_batch_limit(int64 id, int64 limit) {
     static constexpr Oid types[] = {INT8OID, INT8OID};
     static pg::Statement update{"UPDATE chronicle_data.projection_progress SET batch_limit = $2, lease_slot = NULL "
@@ -74,6 +69,12 @@ double retry_delay(const Options &options, int attempt) {
 }
 
 } // namespace
+
+bool is_passing(const pg::Error &error) {
+    std::string state = error.sqlstate_text(), family = state.substr(0, 2);
+    return error.sqlstate() != ERRCODE_QUERY_CANCELED &&
+           (family == "40" || family == "53" || family == "57" || family == "58" || state == "55P03");
+}
 
 bool try_lock_projection(int64 id) { return pg::try_lock(pg::LockKind::projection, static_cast<uint64>(id)); }
 void lock_projection(int64 id) { pg::lock(pg::LockKind::projection, static_cast<uint64>(id)); }
@@ -204,11 +205,10 @@ void record_failure(const Projection &projection, const BatchFailure &failure) {
     if (!now || !now->is_active() || now->position != failure.after)
         return; // it has moved on without us
     const Options &options = projection.options;
-    bool timed_out = failure.error.sqlstate() == ERRCODE_QUERY_CANCELED;
     bool is_final = failure.error.sqlstate() == ERRCODE_CRASH_SHUTDOWN;
     if (failure.set_up || is_missing(failure.error.sqlstate())) {
         set_faulted(projection.id, failure.error, failure.failing);
-    } else if (!is_final && is_passing(failure.error, timed_out)) {
+    } else if (!is_final && is_passing(failure.error)) {
         int attempts = std::min(now->attempts + 1, 10);
         schedule_retry(projection.id, failure, attempts, retry_delay(options, attempts));
     } else if (failure.events > 1 && !(failure.failing != 0 && failure.good == 0)) {

@@ -45,6 +45,7 @@ struct Projection {
     Options options;
     bool is_live = false; // inline: appenders apply its events (src/projection/inline.cpp)
     int generation = 1; // inline: of the states that count
+    Oid staging = InvalidOid, target = InvalidOid; // of a copy that runs on a staging table (staging.cpp)
 };
 
 /// handler(event chronicle.event) returns void

@@ -6,6 +6,7 @@
 #include "projection/follow.hpp"
 #include "projection/inline.hpp"
 #include "projection/progress.hpp"
+#include "projection/rebuild.hpp"
 #include "store/order.hpp"
 #include "store/watch.hpp"
 #include "worker/registry.hpp"
@@ -21,27 +22,31 @@ namespace {
 constexpr int64 far_behind = 5000; // positions: such a projection deserves an executor of its own
 
 int number = -1;
-int64 last_followed = 0; // in an executor
+// In an executor:
+int64 last_followed = 0, last_rebuilt = 0;
+bool rebuild_first = false;
 
-// A projection that is, or may soon be, a worker's business.
+// A projection that is, or may soon be, a worker's business: to follow the log, or to be rebuilt.
 struct Open {
     ProjectionPointer projection;
     int64 position;
     TimestampTz due_at;
-    bool rebuilding;
+    bool rebuilding, active, rebuilt_beside;
 };
 
 // Of one owner, or of all.
 std::vector<Open> find_open(const std::optional<std::string> &owner) {
     static constexpr Oid types[] = {TEXTOID};
-    static pg::Statement find{"SELECT projection_id, position, due_at, status = 'rebuilding' "
-                              "FROM chronicle_data.projection_progress WHERE status IN ('running', 'rebuilding') "
-                              "AND ($1 IS NULL OR owner = $1) ORDER BY projection_id",
-                              types};
+    static pg::Statement find{
+        "SELECT g.projection_id, g.position, g.due_at, g.status = 'rebuilding', g.status <> 'faulted', "
+        "EXISTS (SELECT FROM chronicle_data.projection_rebuild_part AS r WHERE r.projection_id = g.projection_id) "
+        "FROM chronicle_data.projection_progress AS g WHERE g.status <> 'disabled' "
+        "AND ($1 IS NULL OR g.owner = $1) ORDER BY g.projection_id",
+        types};
     struct Found {
         int64 id, position;
         TimestampTz due_at;
-        bool rebuilding;
+        bool rebuilding, active, rebuilt_beside;
     };
     std::vector<Found> all;
     {
@@ -49,13 +54,14 @@ std::vector<Open> find_open(const std::optional<std::string> &owner) {
         pg::Values values;
         pg::Rows rows = find.run(values.maybe_text(owner));
         for (uint64 i = 0; i < rows.count; i++)
-            all.push_back(
-                {rows[i].int8(1), rows[i].int8(2), rows[i].null(3) ? 0 : rows[i].time(3), rows[i].boolean(4)});
+            all.push_back({rows[i].int8(1), rows[i].int8(2), rows[i].null(3) ? 0 : rows[i].time(3), rows[i].boolean(4),
+                           rows[i].boolean(5), rows[i].boolean(6)});
     }
     std::vector<Open> open;
     for (const Found &f : all)
-        if (ProjectionPointer p = find_projection(f.id); p && (!p->is_inline || f.rebuilding))
-            open.push_back({std::move(p), f.position, f.due_at, f.rebuilding});
+        if (ProjectionPointer p = find_projection(f.id))
+            if (bool follows = f.active && (!p->is_inline || f.rebuilding); follows || f.rebuilt_beside)
+                open.push_back({std::move(p), f.position, f.due_at, f.rebuilding, follows, f.rebuilt_beside});
     return open;
 }
 
@@ -72,7 +78,7 @@ int64 newest_mark() {
 }
 
 bool has_work(const Open &open, int64 mark, TimestampTz now) {
-    return (open.due_at == 0 || open.due_at <= now) && (open.position < mark || open.rebuilding);
+    return open.active && (open.due_at == 0 || open.due_at <= now) && (open.position < mark || open.rebuilding);
 }
 
 TimestampTz look(std::vector<worker::Demand> &demands) {
@@ -82,7 +88,7 @@ TimestampTz look(std::vector<worker::Demand> &demands) {
     int64 mark = newest_mark();
     TimestampTz now = GetCurrentTimestamp(), due = 0;
     for (const Open &open : all) {
-        if (open.due_at > now && (due == 0 || open.due_at < due))
+        if (open.active && open.due_at > now && (due == 0 || open.due_at < due))
             due = open.due_at;
         auto demand = std::find_if(demands.begin(), demands.end(),
                                    [&](const worker::Demand &d) { return d.owner == open.projection->owner; });
@@ -92,6 +98,8 @@ TimestampTz look(std::vector<worker::Demand> &demands) {
         // One executor follows them all; more for those that have much to do.
         if (has_work(open, mark, now) && (demand->ready == 0 || mark - open.position > far_behind))
             demand->ready++;
+        if (open.rebuilt_beside)
+            demand->ready += count_rebuild_steps(*open.projection, now, due);
     }
     for (worker::Demand &demand : demands)
         demand.ready = std::max<int64>(0, demand.ready - worker::busy_with(access::find_role(demand.owner), number));
@@ -109,17 +117,35 @@ void fail_owner(const std::string &owner, int sqlstate, const std::string &reaso
     {
         pg::MemoryScope memory("chronicle projections");
         for (const Open &open : find_open(owner)) {
+            pg::Error error(sqlstate, {.message = reason});
+            if (open.rebuilt_beside)
+                fail_rebuild(open.projection->id, error);
+            if (!open.active)
+                continue;
             lock_projection(open.projection->id);
-            set_faulted(open.projection->id, pg::Error(sqlstate, {.message = reason}), 0);
+            set_faulted(open.projection->id, error, 0);
         }
     }
     pg::commit_transaction();
 }
 
-// The next projection of the owner that has work and that nobody else works on; by turns.
-bool step(const worker::Claimant &claimant) {
+// By turns: the next of them where there is something to do, and that nobody else works on.
+bool step_any(const std::vector<ProjectionPointer> &some, int64 &last, const worker::Claimant &claimant,
+              Outcome (*take)(const ProjectionPointer &, const worker::Claimant &)) {
+    auto next = std::find_if(some.begin(), some.end(), [&](const auto &p) { return p->id > last; });
+    for (size_t i = 0; i < some.size(); i++) {
+        if (next == some.end())
+            next = some.begin();
+        last = (*next)->id;
+        if (take(*next++, claimant) == Outcome::worked)
+            return true;
+    }
+    return false;
+}
 
-    std::vector<ProjectionPointer> behind;
+// A batch of a projection of the owner, or a step of a rebuild, by turns.
+bool step(const worker::Claimant &claimant) {
+    std::vector<ProjectionPointer> behind, rebuilt;
     uint8 parts = 0;
     pg::start_transaction();
     {
@@ -130,19 +156,18 @@ bool step(const worker::Claimant &claimant) {
         worker::follow_log(parts);
         int64 mark = open.empty() ? 0 : newest_mark();
         TimestampTz now = GetCurrentTimestamp();
-        for (const Open &o : open)
+        for (const Open &o : open) {
             if (has_work(o, mark, now))
                 behind.push_back(o.projection);
+            if (o.rebuilt_beside)
+                rebuilt.push_back(o.projection);
+        }
     }
     pg::commit_transaction();
-    auto after_last = std::find_if(behind.begin(), behind.end(), [](const auto &p) { return p->id > last_followed; });
-    std::rotate(behind.begin(), after_last, behind.end());
-    for (const ProjectionPointer &projection : behind) {
-        last_followed = projection->id;
-        if (follow(projection, claimant) == Outcome::worked)
-            return true;
-    }
-    return false;
+    rebuild_first = !rebuild_first;
+    return (rebuild_first && step_any(rebuilt, last_rebuilt, claimant, rebuild_step)) ||
+           step_any(behind, last_followed, claimant, follow) ||
+           (!rebuild_first && step_any(rebuilt, last_rebuilt, claimant, rebuild_step));
 }
 
 } // namespace
