@@ -64,7 +64,12 @@ Batch::Batch(const Claim &claim, const Claimant &claimant, bool alone)
     access::EngineScope engine;
     execution_ = require_execution(claim.execution);
     definition_ = stored_definition(execution_.definition_id);
-    state_ = load_state(claim.execution, graph());
+    known_ = take_remembered(claim.execution);
+    if (known_)
+        catch_up(*known_, claim.execution, graph());
+    else
+        known_ = load_state(claim.execution, graph());
+    state_ = known_->state;
     const char *owner = execution_.owner.c_str();
     owner_role_ = pg::call([&]() noexcept { return get_role_oid(owner, false); });
     alone_ = alone_ || execution_.status == "paused"; // what runs already ends; nothing else begins
@@ -436,12 +441,14 @@ void Batch::finish() {
     if (claim_.compensating) {
         const Member &only = members_.front();
         end_compensation(execution_, only.result, only.failure, true);
+        known_.reset();
         return;
     }
-    Progress progress(execution_);
+    Progress progress(execution_, std::move(known_));
     for (Member &member : members_)
         replay(member, progress);
     progress.finish(over_budget_);
+    known_ = progress.take_state();
 }
 
 } // namespace chronicle::flow

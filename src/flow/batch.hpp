@@ -32,6 +32,8 @@ public:
     /// Everything that is to be stored, and the graph's next step. The caller commits.
     void finish();
     size_t size() const { return members_.size(); }
+    /// After finish(): what is to be remembered when the commit is done; nothing: the run is over.
+    std::optional<KnownState> take_state() { return std::move(known_); }
 
     // What nodes ask for.
     const Execution &execution() const { return execution_; }
@@ -68,7 +70,8 @@ private:
     bool alone_;
     Execution execution_;
     std::shared_ptr<const StoredDefinition> definition_;
-    core::RunState state_;
+    std::optional<KnownState> known_; // as stored when the batch began
+    core::RunState state_; // and with what ran since
     std::vector<Member> members_;
     std::vector<int> ready_; // became ready in this batch, and have not run in it yet
     std::vector<int> over_budget_; // of those: tried, and too slow for a batch

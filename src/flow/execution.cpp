@@ -15,41 +15,6 @@ namespace chronicle::flow {
 
 namespace {
 
-core::NodeState parse_result_status(const std::string &status) {
-    if (status == "completed" || status == "compensated")
-        return core::NodeState::completed;
-    if (status == "failed")
-        return core::NodeState::failed;
-    return status == "skipped" ? core::NodeState::skipped : core::NodeState::cancelled;
-}
-
-Datum make_int_array(const std::vector<int> &values) {
-    size_t count = values.size();
-    const int *from = values.data();
-    return pg::call([&]() noexcept {
-        Datum *elements = static_cast<Datum *>(palloc(sizeof(Datum) * (count + 1)));
-        for (size_t i = 0; i < count; i++)
-            elements[i] = Int32GetDatum(from[i]);
-        return PointerGetDatum(construct_array(elements, static_cast<int>(count), INT4OID, 4, true, TYPALIGN_INT));
-    });
-}
-
-std::vector<int> read_int_array(Datum datum) {
-    struct Elements {
-        Datum *values;
-        int count;
-    };
-    Elements elements = pg::call([&]() noexcept {
-        Elements e;
-        deconstruct_array(DatumGetArrayTypeP(datum), INT4OID, 4, true, TYPALIGN_INT, &e.values, nullptr, &e.count);
-        return e;
-    });
-    std::vector<int> result;
-    for (int i = 0; i < elements.count; i++)
-        result.push_back(DatumGetInt32(elements.values[i]));
-    return result;
-}
-
 void end_execution(const Execution &execution, const std::string &status, TimestampTz now, int completed,
                    const Ending *ending) {
     static constexpr Oid types[] = {UUIDOID, TEXTOID, TIMESTAMPTZOID, INT4OID, TEXTOID, TEXTOID};
@@ -177,35 +142,6 @@ std::optional<Execution> find_execution(const pg::Uuid &id) {
     return e;
 }
 
-core::RunState load_state(const pg::Uuid &id, const core::Definition &graph) {
-    static constexpr Oid types[] = {UUIDOID};
-    static pg::Statement results{
-        "SELECT node_index, status, live_edges FROM chronicle_data.node_result WHERE execution_id = $1", types};
-    static pg::Statement tasks{"SELECT node_index, state, begun FROM chronicle_data.node_task WHERE execution_id = $1 "
-                               "AND NOT compensating",
-                               types};
-    std::vector<core::NodeState> nodes(graph.nodes.size(), core::NodeState::pending);
-    std::vector<core::EdgeState> edges(graph.edges.size(), core::EdgeState::undecided);
-    pg::Values of_results, of_tasks;
-    pg::Rows rows = results.run(of_results.uuid(id));
-    for (uint64 i = 0; i < rows.count; i++) {
-        size_t node = static_cast<size_t>(rows[i].int4(1));
-        nodes[node] = parse_result_status(rows[i].text(2));
-        for (int edge : graph.nodes[node].out)
-            edges[static_cast<size_t>(edge)] = core::EdgeState::dead;
-        bool is_null;
-        for (int edge : read_int_array(rows[i].datum(3, &is_null)))
-            edges[static_cast<size_t>(edge)] = core::EdgeState::live;
-    }
-    rows = tasks.run(of_tasks.uuid(id));
-    for (uint64 i = 0; i < rows.count; i++)
-        nodes[static_cast<size_t>(rows[i].int4(1))] =
-            rows[i].boolean(3)           ? core::NodeState::waiting // also while a look at it is under way
-            : rows[i].text(2) == "ready" ? core::NodeState::ready
-                                         : core::NodeState::running;
-    return core::restore_state(graph, std::move(nodes), std::move(edges));
-}
-
 Event make_event(const Execution &execution, const char *type, TimestampTz at) {
     return {type, std::nullopt,
             core::json{{"workflowId", execution.workflow_id},
@@ -269,7 +205,7 @@ void insert_result(const Execution &execution, const core::Node &node, const Nod
     pg::Values values;
     values.uuid(execution.id).int4(result.index).text(node.id).text(result.status).int4(result.attempts);
     result.started_at ? values.time(*result.started_at) : values.null();
-    values.time(result.ended_at).maybe_int8(result.records).add(make_int_array(result.live_edges));
+    values.time(result.ended_at).maybe_int8(result.records).add(pg::make_int_array(result.live_edges));
     result.output ? values.jsonb(*result.output) : values.null();
     values.boolean(result.truncated);
     result.columns ? values.jsonb(*result.columns) : values.null();

@@ -6,6 +6,7 @@
 
 #include "flow/definition.hpp"
 #include "flow/journal.hpp"
+#include "flow/run_state.hpp"
 
 namespace chronicle::flow {
 
@@ -54,9 +55,6 @@ struct Execution {
 
 /// The run, by the newest committed state; nothing when there is none. In an EngineScope.
 std::optional<Execution> find_execution(const pg::Uuid &id);
-
-/// The state of its graph from node_result and node_task (compensations aside). In an EngineScope.
-core::RunState load_state(const pg::Uuid &id, const core::Definition &graph);
 
 /// An event of this run with the keys that all have.
 Event make_event(const Execution &execution, const char *type, TimestampTz at);

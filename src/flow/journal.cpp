@@ -20,6 +20,8 @@ uint64 key_of(const pg::Uuid &execution) {
     return hash_bytes_extended(execution.data(), static_cast<int>(execution.size()), 0);
 }
 
+} // namespace
+
 int64 last_version(const pg::Uuid &execution) {
     const store::Catalog &c = store::catalog();
     pg::IndexReader reader(c.workflow_event, c.workflow_event_execution_version_key, SnapshotSelf);
@@ -30,16 +32,15 @@ int64 last_version(const pg::Uuid &execution) {
     return DatumGetInt64(reader.column(3, &is_null));
 }
 
-} // namespace
-
 void lock_execution(const pg::Uuid &execution) { pg::lock(pg::LockKind::execution, key_of(execution)); }
 bool try_lock_execution(const pg::Uuid &execution) { return pg::try_lock(pg::LockKind::execution, key_of(execution)); }
 
-void write_events(const pg::Uuid &execution, const std::string &actor, const std::vector<Event> &events) {
+int64 write_events(const pg::Uuid &execution, const std::string &actor, const std::vector<Event> &events,
+                   std::optional<int64> last) {
     if (events.empty())
-        return;
+        return 0;
     worker::announce_appended(worker::log_of_runs);
-    int64 version = last_version(execution);
+    int64 version = last ? *last : last_version(execution);
     pg::TableWriter writer(store::catalog().workflow_event);
     Datum id = pg::make_uuid(execution), actor_text = pg::make_text(actor);
     size_t written = 0;
@@ -63,6 +64,7 @@ void write_events(const pg::Uuid &execution, const std::string &actor, const std
             writer.insert(values, nulls);
         }
     }
+    return version;
 }
 
 } // namespace chronicle::flow

@@ -19,7 +19,12 @@ struct Event {
 void lock_execution(const pg::Uuid &execution);
 bool try_lock_execution(const pg::Uuid &execution);
 
-/// Appends events to the run's stream. The caller holds its lock. `actor` is the workflow's owner, or who called.
-void write_events(const pg::Uuid &execution, const std::string &actor, const std::vector<Event> &events);
+/// The number of the run's newest event, by the newest committed state and what this transaction has written.
+int64 last_version(const pg::Uuid &execution);
+
+/// Appends events to the run's stream and returns the number of the last one (nothing written: 0). The caller holds the
+/// run's lock. `actor` is the workflow's owner, or who called. `last`: last_version(), if the caller knows it.
+int64 write_events(const pg::Uuid &execution, const std::string &actor, const std::vector<Event> &events,
+                   std::optional<int64> last = {});
 
 } // namespace chronicle::flow

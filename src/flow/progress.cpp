@@ -93,10 +93,18 @@ void describe_failure(Event &event, const NodeResult &result, const Failure &f) 
     event.data.update({{"detail", f.detail}, {"hint", f.hint}, {"context", f.context}});
 }
 
-Progress::Progress(const Execution &execution)
+Progress::Progress(const Execution &execution, std::optional<KnownState> known)
     : execution_(execution), definition_(stored_definition(execution.definition_id)),
-      state_(load_state(execution.id, graph())), over_(is_over(execution.status) || execution.ending.has_value()),
-      waited_(has_waiting(state_)) {}
+      over_(is_over(execution.status) || execution.ending.has_value()) {
+    if (known) {
+        known_ = *std::move(known);
+        catch_up(known_, execution.id, graph());
+        Assert(same_graph(known_, load_state(execution.id, graph())));
+    } else {
+        known_ = load_state(execution.id, graph());
+    }
+    waited_ = has_waiting(state_);
+}
 
 bool Progress::can_end(int node) const {
     core::NodeState now = state_.nodes[static_cast<size_t>(node)];
@@ -218,7 +226,13 @@ void Progress::finish(const std::vector<int> &alone) {
         complete_execution(execution_, count_completed(state_), events_);
     else if (!over_ && (waited_ || has_waiting(state_)))
         set_open_status(execution_, state_);
-    write_events(execution_.id, execution_.owner, events_);
+    known_.version = write_events(execution_.id, execution_.owner, events_);
+}
+
+std::optional<KnownState> Progress::take_state() {
+    if (over_ || known_.version == 0 || core::all_done(state_))
+        return std::nullopt;
+    return std::move(known_);
 }
 
 } // namespace chronicle::flow

@@ -9,12 +9,12 @@ namespace chronicle::flow {
 /// by finish(), and nothing of the run may be changed beside it meanwhile.
 class Progress {
 public:
-    /// Loads the newest state of the run.
-    explicit Progress(const Execution &execution);
+    /// Loads the newest state of the run, or brings `known` up to it.
+    explicit Progress(const Execution &execution, std::optional<KnownState> known = {});
 
     const Execution &execution() const { return execution_; }
     const core::Definition &graph() const { return definition_->graph; }
-    const core::RunState &state() const { return state_; }
+    const core::RunState &state() const { return known_.state; }
     /// The node waits for an executor, or for something else, or is at work: it can end.
     bool can_end(int node) const;
     /// The run is over, or its nodes are and compensation goes on.
@@ -30,7 +30,7 @@ public:
     /// `on_failure` says what follows. `alone`: a retry runs in a transaction of its own.
     void failed(const NodeResult &result, const Failure &failure, bool may_retry, bool alone);
     /// The node waits, parked in the queue (waiting.cpp).
-    void waits(int node) { state_.nodes[static_cast<size_t>(node)] = core::NodeState::waiting; }
+    void waits(int node) { known_.state.nodes[static_cast<size_t>(node)] = core::NodeState::waiting; }
     /// Ends the run as failed: whatever is not over is cancelled.
     void fail_run(const Failure &failure, const char *why_cancelled = "the run failed");
     /// Ends it as cancelled.
@@ -39,6 +39,8 @@ public:
     /// Stores the queue's next nodes, perhaps the end of the run, and the events. `alone`: of the nodes that became
     /// ready, those that run in a transaction of their own.
     void finish(const std::vector<int> &alone = {});
+    /// After finish(), once: the state that it leaves; nothing when the run is over or being undone.
+    std::optional<KnownState> take_state();
 
 private:
     void apply(const core::Decision &decision, TimestampTz at);
@@ -49,7 +51,8 @@ private:
 
     const Execution &execution_;
     std::shared_ptr<const StoredDefinition> definition_;
-    core::RunState state_;
+    KnownState known_;
+    core::RunState &state_ = known_.state;
     std::vector<Event> events_;
     std::vector<int> ready_;
     bool over_ = false;

@@ -56,7 +56,7 @@ std::vector<int> find_repeated(const Execution &execution, const core::Definitio
     for (const Result &result : results)
         if (result.status == "compensated")
             from.push_back(result.node);
-    return core::nodes_to_repeat(graph, load_state(execution.id, graph), from);
+    return core::nodes_to_repeat(graph, load_state(execution.id, graph).state, from);
 }
 
 bool contains(const std::vector<int> &nodes, int node) {
@@ -106,7 +106,7 @@ void reopen(Execution &execution, const core::Definition &graph) {
 // What is ready, and what is skipped, in a run that goes on.
 void go_on(Execution &execution, const core::Definition &graph, std::vector<Event> events) {
     TimestampTz now = GetCurrentTimestamp();
-    core::RunState state = load_state(execution.id, graph);
+    core::RunState state = load_state(execution.id, graph).state;
     core::Decision decision = core::go_on(graph, state);
     for (int skipped : decision.skipped) {
         const core::Node &node = graph.nodes[static_cast<size_t>(skipped)];

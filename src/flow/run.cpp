@@ -35,6 +35,7 @@ enum class End { done, lost, repeat_alone };
 // One transaction, begun and committed here. Throws the error that ended it, after the rollback.
 End run_transaction(const Claim &claim, const Claimant &claimant, bool alone, const pg::Error *failed) {
     try {
+        std::optional<KnownState> known;
         pg::start_transaction();
         {
             pg::MemoryScope memory("chronicle batch");
@@ -44,8 +45,11 @@ End run_transaction(const Claim &claim, const Claimant &claimant, bool alone, co
             else
                 batch.run();
             batch.finish();
+            known = batch.take_state();
         }
         pg::commit_transaction();
+        if (known)
+            remember(claim.execution, *std::move(known));
         return End::done;
     } catch (const LeaseLost &) {
         pg::abort_transaction();

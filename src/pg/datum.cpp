@@ -9,6 +9,33 @@ extern "C" {
 
 namespace chronicle::pg {
 
+Datum make_int_array(const std::vector<int> &values) {
+    size_t count = values.size();
+    const int *from = values.data();
+    return call([&]() noexcept {
+        Datum *elements = static_cast<Datum *>(palloc(sizeof(Datum) * (count + 1)));
+        for (size_t i = 0; i < count; i++)
+            elements[i] = Int32GetDatum(from[i]);
+        return PointerGetDatum(construct_array(elements, static_cast<int>(count), INT4OID, 4, true, TYPALIGN_INT));
+    });
+}
+
+std::vector<int> to_ints(Datum int_array) {
+    struct Elements {
+        Datum *values;
+        int count;
+    };
+    Elements elements = call([&]() noexcept {
+        Elements e;
+        deconstruct_array(DatumGetArrayTypeP(int_array), INT4OID, 4, true, TYPALIGN_INT, &e.values, nullptr, &e.count);
+        return e;
+    });
+    std::vector<int> result;
+    for (int i = 0; i < elements.count; i++)
+        result.push_back(DatumGetInt32(elements.values[i]));
+    return result;
+}
+
 std::vector<std::string> to_strings(Datum array, const char *name) {
     struct Elements {
         Datum *values;

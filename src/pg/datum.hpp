@@ -46,6 +46,9 @@ inline Uuid to_uuid(Datum uuid) {
     return copy;
 }
 std::string uuid_to_string(const Uuid &uuid);
+/// int4[]
+Datum make_int_array(const std::vector<int> &values);
+std::vector<int> to_ints(Datum int_array);
 /// A new UUIDv7 (RFC 9562) from the wall clock and the server's strong random source, rising in one process.
 Uuid new_uuid();
 
