@@ -193,7 +193,7 @@ std::optional<int64> present_fingerprint(const std::string &category) {
     return OidIsValid(function) ? std::optional(fingerprint(*aggregate, function)) : std::nullopt;
 }
 
-// An append or a scavenger that ran beside the drop may have left snapshots of the one before.
+// A scavenger that ran beside the drop may have left bases of the aggregate before.
 void begin_with_bases(const std::string &category) {
     put_bases_away(category, std::nullopt);
     if (std::optional<int64> present = present_fingerprint(category))
@@ -322,6 +322,9 @@ CHRONICLE_FUNCTION(chronicle_create_aggregate) {
 
 CHRONICLE_FUNCTION(chronicle_drop_aggregate) {
     static constexpr Oid types[] = {TEXTOID};
+    static pg::Statement remove_snapshots{"DELETE FROM chronicle_data.snapshot AS n USING chronicle_data.stream AS s "
+                                          "WHERE s.category = $1 AND n.stream_id = s.stream_id",
+                                          types};
     static pg::Statement remove_failures{
         "DELETE FROM chronicle_data.snapshot_failure AS f USING chronicle_data.stream AS s "
         "WHERE s.category = $1 AND f.stream_id = s.stream_id",
@@ -343,7 +346,7 @@ CHRONICLE_FUNCTION(chronicle_drop_aggregate) {
     put_bases_away(category, present_fingerprint(category));
     {
         access::EngineScope engine;
-        for (pg::Statement *statement : {&remove_failures, &remove_idle, &remove_held, &remove}) {
+        for (pg::Statement *statement : {&remove_snapshots, &remove_failures, &remove_idle, &remove_held, &remove}) {
             pg::Values values;
             statement->run(values.text(category));
         }

@@ -128,10 +128,10 @@ void put_bases_away(const std::string &category, std::optional<int64> fingerprin
     static constexpr Oid types[] = {TEXTOID, INT8OID};
     static pg::Statement put_away{
         "WITH gone AS (DELETE FROM chronicle_data.snapshot AS n USING chronicle_data.stream AS s "
-        "WHERE s.category = $1 AND n.stream_id = s.stream_id RETURNING n.*, s.hidden) "
+        "WHERE s.category = $1 AND n.stream_id = s.stream_id AND n.base RETURNING n.*, s.hidden) "
         "INSERT INTO chronicle_data.dropped_base AS b (stream_id, version, fingerprint, taken_at, state) "
         "SELECT g.stream_id, g.version, coalesce($2, g.fingerprint), g.taken_at, g.state FROM gone AS g "
-        "WHERE g.base AND g.version > g.hidden "
+        "WHERE g.version > g.hidden "
         "ON CONFLICT (stream_id, version, fingerprint) DO UPDATE SET state = excluded.state, taken_at = "
         "excluded.taken_at",
         types};
