@@ -54,7 +54,7 @@ namespace chronicle::projection {
 namespace {
 
 constexpr int step_ms = 200;
-constexpr int states_in_batch = 5000; // a batch of states has no effect but on memory
+constexpr int most_in_batch = 5000; // of the state kind, whose batches may grow: nothing but memory depends on them
 constexpr int64 near = 5000; // positions: so far behind a part that has caught up may be before it is worked on again
 constexpr int patience_ms = 100; // for who stands in the way of the last transaction
 constexpr int64 pause_ms = 250, longest_pause_ms = 30000; // until something is tried again
@@ -91,10 +91,6 @@ int64 end_of_live(const Projection &p, const Progress &progress) {
         return progress.position;
     pg::LatestSnapshotScope snapshot;
     return store::order::mark(GetActiveSnapshot());
-}
-
-int batch_size(const Projection &p) {
-    return p.kind == Kind::state ? std::max(p.options.batch_size, states_in_batch) : p.options.batch_size;
 }
 
 bool wants_work(const RebuildPart &part, int64 end) { return !part.caught_up || part.position < end - near; }
@@ -134,7 +130,7 @@ struct Claim {
 void count_loss(const Projection &p, RebuildPart &part) {
     if (!worker::loss_counts(*part.lease_slot, part.lease_generation))
         return;
-    int limit = std::min(part.batch_limit.value_or(batch_size(p)), batch_size(p));
+    int limit = std::min(part.batch_limit.value_or(p.options.batch_size), p.options.batch_size);
     part.losses += limit == 1 ? 1 : 0;
     part.batch_limit = std::max(1, limit / 16);
 }
@@ -216,6 +212,21 @@ bool run_batch(const Place &place, const Share &share, int64 &position, int64 un
     return at_end;
 }
 
+// As many as go into one step.
+void run_batches(const Place &place, const Share &share, RebuildPart &part, int64 until, int64 &failing) {
+    const TimestampTz begun = GetCurrentTimestamp();
+    int limit = place.projection.options.batch_size;
+    while (!part.caught_up) {
+        const TimestampTz before = GetCurrentTimestamp();
+        part.caught_up = run_batch(place, share, part.position, until, limit, failing);
+        const TimestampTz now = GetCurrentTimestamp();
+        if (now - begun >= step_ms * INT64CONST(1000))
+            break;
+        if (place.projection.kind == Kind::state && now - before < step_ms * INT64CONST(1000) / 4)
+            limit = std::max(limit, std::min(limit * 2, most_in_batch));
+    }
+}
+
 // What is lost in a crash is done again.
 void commit_without_waiting() {
     pg::call([]() noexcept {
@@ -237,15 +248,14 @@ bool work(const Projection &p, const worker::Claimant &claimant, Claim &claim) {
     Share share{.part = claim.part.part, .parts = claim.parts, .parked = parked_positions(p.id)};
     RebuildPart part = claim.part;
     int64 until = end_of_live(p, *progress);
-    int limit = std::min(part.batch_limit.value_or(batch_size(p)), batch_size(p));
-    TimestampTz stop = GetCurrentTimestamp() + step_ms * INT64CONST(1000);
+    int limit = std::min(part.batch_limit.value_or(p.options.batch_size), p.options.batch_size);
     part.caught_up = part.position >= until;
-    while (!part.caught_up) {
+    if (part.batch_limit) {
         part.caught_up = run_batch(place, share, part.position, until, limit, claim.failing);
-        if (part.batch_limit || GetCurrentTimestamp() >= stop)
-            break;
+        part.batch_limit = limit * 2 < p.options.batch_size ? std::optional(limit * 2) : std::nullopt;
+    } else {
+        run_batches(place, share, part, until, claim.failing);
     }
-    part.batch_limit = part.batch_limit && limit * 2 < batch_size(p) ? std::optional(limit * 2) : std::nullopt;
     (void)save_part(p.id, part, claimant);
     worker::announce_projected();
     commit_without_waiting();
@@ -305,7 +315,7 @@ bool finish(const Projection &p, Claim &claim) {
     for (RebuildPart &part : rebuild->parts) {
         share.part = part.part;
         for (bool at_end = part.position >= end; !at_end;)
-            at_end = run_batch(place, share, part.position, end, batch_size(p), claim.failing);
+            at_end = run_batch(place, share, part.position, end, p.options.batch_size, claim.failing);
     }
     claim.failing = 0;
     if (place.target) {
