@@ -44,10 +44,11 @@ projection_follow() {
         -f "$here/projection/create_$1.sql" && projection_wait "$1"
 }
 
+# A session that waits holds its snapshot, and what is updated again and again cannot be pruned: look anew each second.
 projection_wait() {
     local there=f
     while [ "$there" = f ]; do
-        there=$(projection_psql -c "SELECT chronicle.wait_for_projection('$1', timeout => '60s')") || return
+        there=$(projection_psql -c "SELECT chronicle.wait_for_projection('$1', timeout => '1s')") || return
     done
 }
 

@@ -18,6 +18,16 @@ namespace chronicle::projection {
 
 namespace {
 
+// Of varlena values as they are stored; false also when it is not known.
+bool same_bytes(Datum a, Datum b) {
+    const void *x = DatumGetPointer(a), *y = DatumGetPointer(b);
+    if (VARATT_IS_COMPRESSED(x) || VARATT_IS_EXTERNAL(x) || VARSIZE_ANY_EXHDR(x) != VARSIZE_ANY_EXHDR(y))
+        return false;
+    return memcmp(VARDATA_ANY(x), VARDATA_ANY(y), VARSIZE_ANY_EXHDR(x)) == 0;
+}
+
+constexpr int store_kilobytes = 64 * 1024; // a full batch of a statement stays in memory
+
 // --- statements: prepared once per process ---
 
 struct Prepared {
@@ -163,42 +173,73 @@ void check_statement(const Projection &staged) { prepare_only(*staged.statement,
 
 Batch::Batch(const Projection &projection)
     : projection_(projection), partitioner_(projection), owner_(owner_of(projection)), memory_(CurrentMemoryContext),
-      columns_(event_columns()), exceptions_(std::uncaught_exceptions()) {
-    if (projection.kind == Kind::statement)
-        store_ = pg::call([]() noexcept { return tuplestore_begin_heap(true, false, work_mem); });
+      events_memory_(pg::call([&]() noexcept {
+          return GenerationContextCreate(CurrentMemoryContext, "chronicle events", ALLOCSET_DEFAULT_SIZES);
+      })),
+      exceptions_(std::uncaught_exceptions()) {
+    if (projection.kind != Kind::statement)
+        return;
+    columns_ = event_columns();
+    int kilobytes = std::max(work_mem, store_kilobytes);
+    store_ = pg::call([&]() noexcept { return tuplestore_begin_heap(true, false, kilobytes); });
 }
 
 Batch::~Batch() {
-    if (store_ && !pg::unwinding(exceptions_))
+    if (pg::unwinding(exceptions_))
+        return;
+    if (store_)
         tuplestore_end(store_);
+    MemoryContextDelete(events_memory_);
+}
+
+// A copy in memory of the batch; what is as it was in the event before is not copied again.
+store::EventRow Batch::hold(const store::EventRow &event) {
+    pg::MemorySwitch to_events(events_memory_);
+    const store::EventRow *former = items_.empty() ? nullptr : &items_.back().event;
+    auto text = [&](std::string_view value, std::string_view store::EventRow::*member) {
+        if (former && former->*member == value)
+            return former->*member;
+        char *copy = pg::call([&]() noexcept { return pnstrdup(value.data(), value.size()); });
+        return std::string_view(copy, value.size());
+    };
+    auto datum = [&](Datum value, Datum store::EventRow::*member) {
+        return former && same_bytes(value, former->*member) ? former->*member : pg::copy_datum(value, -1);
+    };
+    store::EventRow held = event;
+    held.stream = text(event.stream, &store::EventRow::stream);
+    held.category = text(event.category, &store::EventRow::category);
+    held.type = text(event.type, &store::EventRow::type);
+    held.data = datum(event.data, &store::EventRow::data);
+    held.metadata = datum(event.metadata, &store::EventRow::metadata);
+    held.actor = datum(event.actor, &store::EventRow::actor);
+    held.event_id = pg::copy_datum(event.event_id, sizeof(pg::Uuid));
+    return held;
 }
 
 void Batch::add(const store::EventRow &event) {
-    Datum values[store::event_columns];
-    bool nulls[store::event_columns];
-    store::event_values(event, store::all_columns, values, nulls);
-    TupleDesc columns = columns_;
     count_++;
     positions_.push_back(event.position);
     if (projection_.options.park)
         parking_.push_back(parking_partition(event));
     bytes_ += VARSIZE_ANY(DatumGetPointer(event.data)) + 200;
     if (store_) {
+        Datum values[store::event_columns];
+        bool nulls[store::event_columns];
+        composer_.fill(event, values, nulls);
         Tuplestorestate *store = store_;
+        TupleDesc columns = columns_;
         pg::call([&]() noexcept { tuplestore_putvalues(store, columns, values, nulls); });
         return;
     }
     std::string name = projection_.kind == Kind::state ? partitioner_.of(event) : "";
-    auto [known, added] = partition_of_.try_emplace(name, partitions_.size());
-    if (added)
-        partitions_.push_back({std::move(name)});
-    pg::MemorySwitch to_batch(memory_);
-    Datum composite = pg::call([&]() noexcept {
-        HeapTuple tuple = heap_form_tuple(columns, values, nulls);
-        // The values may be toasted: a composite must not be.
-        return heap_copy_tuple_as_datum(tuple, columns);
-    });
-    items_.push_back({composite, known->second});
+    size_t partition = items_.empty() ? partitions_.size() : items_.back().partition;
+    if (partition == partitions_.size() || partitions_[partition].name != name) {
+        auto [known, added] = partition_of_.try_emplace(name, partitions_.size());
+        if (added)
+            partitions_.push_back({std::move(name)});
+        partition = known->second;
+    }
+    items_.push_back({hold(event), partition});
 }
 
 std::string Batch::parking_partition(const store::EventRow &event) const {
@@ -272,7 +313,7 @@ void Batch::call_handler() {
     called_ = true;
     for (const Item &item : items_) {
         current_++;
-        NullableDatum argument{item.event, false};
+        NullableDatum argument{composer_.compose_for_call(item.event), false};
         handler.call(&argument);
         memory.reset();
         pg::check_interrupts();
@@ -291,7 +332,7 @@ void Batch::fold() {
     for (const Item &item : items_) {
         current_++;
         Partition &p = partitions_[item.partition];
-        NullableDatum arguments[] = {{p.state, false}, {item.event, false}};
+        NullableDatum arguments[] = {{p.state, false}, {composer_.compose_for_call(item.event), false}};
         NullableDatum result = handler.call(arguments);
         if (result.isnull)
             pg::raise(ERRCODE_NULL_VALUE_NOT_ALLOWED,
@@ -311,9 +352,8 @@ void Batch::fold() {
 }
 
 void Batch::clear_events() {
-    for (Item &item : items_)
-        pfree(DatumGetPointer(item.event));
     items_.clear();
+    MemoryContextReset(events_memory_);
     positions_.clear();
     count_ = 0;
     bytes_ = 0;

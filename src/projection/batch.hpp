@@ -2,6 +2,7 @@
 #pragma once
 
 #include "projection/projection.hpp"
+#include "store/event_datum.hpp"
 
 extern "C" {
 #include "access/htup_details.h"
@@ -49,7 +50,7 @@ public:
 private:
     static constexpr size_t byte_limit = 16 * 1024 * 1024;
     struct Item {
-        Datum event; // composite
+        store::EventRow event; // in memory of the batch
         size_t partition; // index into partitions_
     };
     struct Partition {
@@ -57,6 +58,7 @@ private:
         Datum state = 0; // jsonb; 0: none yet
         int64 position = 0, events = 0;
     };
+    store::EventRow hold(const store::EventRow &event);
     void clear_events();
     void lock_partitions() const;
     void load_states(int generation);
@@ -69,8 +71,10 @@ private:
     Partitioner partitioner_;
     Oid owner_;
     MemoryContext memory_;
-    TupleDesc columns_;
-    Tuplestorestate *store_ = nullptr; // statement kind
+    MemoryContext events_memory_;
+    store::EventComposer composer_;
+    TupleDesc columns_ = nullptr; // statement kind, as is the store
+    Tuplestorestate *store_ = nullptr;
     std::vector<Item> items_;
     std::vector<Partition> partitions_;
     std::unordered_map<std::string, size_t> partition_of_;

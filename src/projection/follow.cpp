@@ -9,6 +9,10 @@
 // together, so each event counts exactly once. The commit does not wait for the disk: what a crash loses is done again.
 // (It waits when the handler has appended events: others may have seen those.)
 //
+// Far behind, batches grow: each full one that took less than 100 ms is followed by one of twice the size, up to 64,000
+// events. A key that many events update is then written once for all of them. A failure ends the growth, and so does
+// the end of the log. Who gave a batch_size gets that.
+//
 // Crash at any point: nothing happened. An error: record_failure() in progress.cpp says what follows.
 //
 // An inline projection that catches up is followed in the same way; at the end it goes live (inline.cpp).
@@ -35,6 +39,8 @@ namespace {
 
 constexpr int64 scan_limit = 50000; // rows that one step looks at, whether they match or not
 constexpr int careful_batches = 20; // after a crash of the server
+constexpr int largest_growth = 128; // of a batch, in multiples of batch_size
+constexpr int64 short_batch_us = 100000;
 
 // The mark of a process that died was found.
 struct Lost {};
@@ -61,6 +67,31 @@ struct Attempt {
 // Batches that this process finished since it started, by projection: after a crash the first ones are marked.
 std::unordered_map<int64, int> *finished = nullptr;
 
+// How many times batch_size the next batch of a projection may have, in this process.
+std::unordered_map<int64, int> *growth = nullptr;
+
+int growth_of(int64 id) {
+    if (!growth)
+        return 1;
+    auto found = growth->find(id);
+    return found == growth->end() ? 1 : found->second;
+}
+
+void set_growth(int64 id, bool batch_was_full, int64 took_us) {
+    if (!growth)
+        growth = new std::unordered_map<int64, int>();
+    if (!batch_was_full)
+        growth->erase(id);
+    else if (took_us < short_batch_us)
+        (*growth)[id] = std::min(growth_of(id) * 2, largest_growth);
+}
+
+int batch_limit(const Projection &projection, const Progress &progress) {
+    if (progress.batch_limit)
+        return std::min(*progress.batch_limit, projection.options.batch_size);
+    return projection.options.batch_size * (projection.options.batch_may_grow ? growth_of(projection.id) : 1);
+}
+
 bool must_be_careful(int64 id, const Progress &progress) {
     return progress.losses > 0 || (worker::started_after_crash() && (!finished || (*finished)[id] < careful_batches));
 }
@@ -77,7 +108,7 @@ Collected collect(const Projection &projection, const Progress &progress, int li
     if (projection.options.park)
         parked = parked_partitions(projection.id);
     access::OwnerScope owner(owner_of(projection));
-    store::LogScan scan{.limit = scan_limit};
+    store::LogScan scan{.limit = std::max<int64>(scan_limit, limit)};
     store::LogQuery query = projection.filter.query();
     query.after = progress.position;
     query.count = limit;
@@ -97,7 +128,7 @@ Collected collect(const Projection &projection, const Progress &progress, int li
             batch.add(*event);
         }
     }
-    bool at_end = found < limit && scan.rows < scan_limit && !batch.is_full();
+    bool at_end = found < limit && scan.rows < scan.limit && !batch.is_full();
     int64 through = at_end ? std::max(*mark, progress.position) : scan.position;
     return {through, at_end, skipped};
 }
@@ -125,13 +156,12 @@ void check_in_time(const Projection &projection) {
 
 // Inside the transaction, with the lock. Throws what went wrong; `attempt` then tells where.
 Outcome run_batch(const Projection &projection, const Progress &progress, Attempt &attempt) {
-    int limit = std::min(progress.batch_limit.value_or(projection.options.batch_size), projection.options.batch_size);
     Batch batch(projection);
     Collected collected{};
     {
         worker::Deadline deadline(projection.options.timeout_ms);
         try {
-            collected = collect(projection, progress, limit, batch);
+            collected = collect(projection, progress, batch_limit(projection, progress), batch);
             if (progress.losses >= loss_limit && batch.size() == 1)
                 batch.refuse(ERRCODE_CRASH_SHUTDOWN, {.message = "the worker died " + std::to_string(loss_limit) +
                                                                  " times while it handled this event",
@@ -160,13 +190,15 @@ Outcome run_batch(const Projection &projection, const Progress &progress, Attemp
                   next_limit(projection, progress));
     if (!store::order::transaction_has_appended())
         commit_without_waiting();
-    return Outcome::worked;
+    return collected.at_end ? Outcome::worked : Outcome::filled;
 }
 
 Outcome look(const Projection &projection, const worker::Claimant &claimant, Attempt &attempt) {
     pg::MemoryScope memory("chronicle projection");
     if (!try_lock_projection(projection.id))
         return Outcome::busy;
+    if (find_projection(projection.id).get() != &projection)
+        return Outcome::nothing; // replaced or dropped
     std::optional<Progress> progress = read_progress(projection.id);
     if (!progress || !progress->is_active() || (projection.is_inline && progress->status == "running") ||
         (progress->due_at != 0 && progress->due_at > GetCurrentTimestamp()))
@@ -213,9 +245,11 @@ Outcome run_transaction(const Projection &projection, const worker::Claimant &cl
 
 Outcome follow(const ProjectionPointer &projection, const worker::Claimant &claimant) {
     Attempt attempt;
+    TimestampTz began = GetCurrentTimestamp();
     try {
         Outcome outcome = run_transaction(*projection, claimant, attempt);
-        if (outcome == Outcome::worked && worker::started_after_crash()) {
+        set_growth(projection->id, outcome == Outcome::filled, GetCurrentTimestamp() - began);
+        if (outcome != Outcome::nothing && outcome != Outcome::busy && worker::started_after_crash()) {
             if (!finished)
                 finished = new std::unordered_map<int64, int>();
             (*finished)[projection->id]++;
@@ -223,6 +257,7 @@ Outcome follow(const ProjectionPointer &projection, const worker::Claimant &clai
         pg::call([]() noexcept { pgstat_report_stat(false); });
         return outcome;
     } catch (const pg::Error &error) {
+        set_growth(projection->id, false, 0);
         if (!attempt.begun)
             throw;
         pg::start_transaction();

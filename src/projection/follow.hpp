@@ -6,7 +6,7 @@
 
 namespace chronicle::projection {
 
-enum class Outcome { worked, nothing, busy /* another process works on it */ };
+enum class Outcome { worked, filled /* the same, and there is more */, nothing, busy /* another works on it */ };
 
 /// In transactions of its own; as an executor with this lease.
 Outcome follow(const ProjectionPointer &projection, const worker::Claimant &claimant);

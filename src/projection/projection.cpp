@@ -150,7 +150,10 @@ Options parse_options(const std::string &text) {
             faults.push_back({core::path_key("$", key), "is no option of a projection"});
     core::ObjectReader reader(*parsed, "$", faults);
     Options o;
-    o.batch_size = reader.integer("batch_size", 1, 100000).value_or(o.batch_size);
+    if (std::optional<int> batch_size = reader.integer("batch_size", 1, 100000)) {
+        o.batch_size = *batch_size;
+        o.batch_may_grow = false;
+    }
     o.max_retries = reader.integer("max_retries", 0, 1000).value_or(o.max_retries);
     o.retry_delay_ms = static_cast<int64>(reader.duration("retry_delay").value_or(1000));
     o.timeout_ms = static_cast<int>(std::min(reader.duration("timeout").value_or(30000), 2147483000.0));

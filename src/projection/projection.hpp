@@ -13,6 +13,7 @@ enum class Kind { handler, state, statement };
 
 struct Options {
     int batch_size = 500;
+    bool batch_may_grow = true; // no batch_size was given
     int max_retries = 5;
     int64 retry_delay_ms = 1000;
     int timeout_ms = 30000;

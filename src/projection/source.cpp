@@ -20,11 +20,9 @@ namespace chronicle::projection {
 namespace {
 
 constexpr int64 far_behind = 5000; // positions: such a projection deserves an executor of its own
+constexpr int64 least_rest_us = 1000, most_rest_us = 10000;
 
 int number = -1;
-// In an executor:
-int64 last_followed = 0, last_rebuilt = 0;
-bool rebuild_first = false;
 
 // A projection that is, or may soon be, a worker's business: to follow the log, or to be rebuilt.
 struct Open {
@@ -129,24 +127,27 @@ void fail_owner(const std::string &owner, int sqlstate, const std::string &reaso
     pg::commit_transaction();
 }
 
-// By turns: the next of them where there is something to do, and that nobody else works on.
-bool step_any(const std::vector<ProjectionPointer> &some, int64 &last, const worker::Claimant &claimant,
-              Outcome (*take)(const ProjectionPointer &, const worker::Claimant &)) {
-    auto next = std::find_if(some.begin(), some.end(), [&](const auto &p) { return p->id > last; });
-    for (size_t i = 0; i < some.size(); i++) {
-        if (next == some.end())
-            next = some.begin();
-        last = (*next)->id;
-        if (take(*next++, claimant) == Outcome::worked)
-            return true;
-    }
-    return false;
-}
+// --- in an executor ---
 
-// A batch of a projection of the owner, or a step of a rebuild, by turns.
-bool step(const worker::Claimant &claimant) {
-    std::vector<ProjectionPointer> behind, rebuilt;
+// A round: the owner's projections that had something to do when it began, one batch of each, and one step of each that
+// is rebuilt; by turns with the other sources. After a round that left nothing behind we rest for as long as it took:
+// under a steady load the next batches are larger, and cost less for each event. A round is short when there is little
+// to do, and so is the rest.
+struct Turn {
+    ProjectionPointer projection;
+    Outcome (*take)(const ProjectionPointer &, const worker::Claimant &);
+};
+struct Round {
+    std::vector<Turn> left; // the next one last
+    TimestampTz began = 0;
+    bool worked = false, left_more = false;
+};
+Round *round = nullptr;
+
+void begin_round(const worker::Claimant &claimant) {
     uint8 parts = 0;
+    *round = Round{};
+    round->began = GetCurrentTimestamp();
     pg::start_transaction();
     {
         pg::MemoryScope memory("chronicle projections");
@@ -155,19 +156,46 @@ bool step(const worker::Claimant &claimant) {
             parts |= parts_of(o);
         worker::follow_log(parts);
         int64 mark = open.empty() ? 0 : newest_mark();
-        TimestampTz now = GetCurrentTimestamp();
         for (const Open &o : open) {
-            if (has_work(o, mark, now))
-                behind.push_back(o.projection);
+            if (has_work(o, mark, round->began))
+                round->left.push_back({o.projection, follow});
             if (o.rebuilt_beside)
-                rebuilt.push_back(o.projection);
+                round->left.push_back({o.projection, rebuild_step});
         }
     }
     pg::commit_transaction();
-    rebuild_first = !rebuild_first;
-    return (rebuild_first && step_any(rebuilt, last_rebuilt, claimant, rebuild_step)) ||
-           step_any(behind, last_followed, claimant, follow) ||
-           (!rebuild_first && step_any(rebuilt, last_rebuilt, claimant, rebuild_step));
+    std::reverse(round->left.begin(), round->left.end());
+}
+
+void end_round() {
+    int64 took = GetCurrentTimestamp() - round->began;
+    if (round->worked && !round->left_more && took >= least_rest_us)
+        worker::rest(std::min(took, most_rest_us));
+}
+
+// The next turn of the round that finds something to do.
+bool step(const worker::Claimant &claimant) {
+    if (!round)
+        round = new Round();
+    for (bool is_new = false;;) {
+        if (round->left.empty()) {
+            if (is_new || worker::resting())
+                return false;
+            begin_round(claimant); // also after a round that has ended here: what came meanwhile has not woken us
+            is_new = true;
+            continue;
+        }
+        Turn turn = std::move(round->left.back());
+        round->left.pop_back();
+        Outcome outcome = turn.take(turn.projection, claimant);
+        bool worked = outcome == Outcome::worked || outcome == Outcome::filled;
+        round->worked |= worked;
+        round->left_more |= outcome == Outcome::filled || (worked && turn.take == rebuild_step);
+        if (round->left.empty())
+            end_round();
+        if (worked)
+            return true;
+    }
 }
 
 } // namespace

@@ -21,6 +21,8 @@ public:
     /// The same for one call of one function, while the row is valid: an expanded record over the row's own values,
     /// which PL/pgSQL takes over as it is. Nothing is formed, copied and deformed.
     Datum compose_for_call(const EventRow &row);
+    /// The columns of chronicle.event; texts are valid until the next event.
+    void fill(const EventRow &row, Datum *values, bool *nulls);
 
 private:
     struct Text {
@@ -28,7 +30,6 @@ private:
         Datum datum = 0;
     };
     Datum text(Text &last, std::string_view value);
-    void fill(const EventRow &row, Datum *values, bool *nulls);
 
     MemoryContext memory_;
     TupleDesc descriptor_;

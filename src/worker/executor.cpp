@@ -42,6 +42,7 @@ int my_slot = -1;
 uint64 my_generation = 0;
 bool as_owner = true;
 uint8 followed_parts = 0;
+TimestampTz rest_until = 0; // 0: it does not rest
 bool job_active = false;
 TimeoutId deadline_timeout = MAX_TIMEOUTS, insist_timeout = MAX_TIMEOUTS;
 volatile sig_atomic_t deadline_count = 0; // how often the running statement was asked to stop
@@ -97,6 +98,7 @@ void on_exit(int, Datum) {
     e.last_excused = e.excused || ended_by_shutdown();
     e.lost_subject = e.last_excused ? 0 : e.subject;
     e.subject = 0;
+    e.rests = false;
     e.pid = 0;
     e.process = -1;
     if (DatabaseSlot *d = find_database(e.database, false)) {
@@ -169,6 +171,15 @@ void set_source(int source) {
     executor_slot(my_slot).source = source;
 }
 
+void set_rest(TimestampTz until) {
+    rest_until = until;
+    RegistryLock lock;
+    executor_slot(my_slot).rests = until != 0;
+}
+
+// At least a millisecond: the latch waits for whole ones.
+long rest_left_ms() { return std::max<long>(1, static_cast<long>((rest_until - GetCurrentTimestamp() + 999) / 1000)); }
+
 enum class Turn { worked, nothing, held_back };
 
 // One step of the first source, from `first` on, that has something to do; the next turn begins after it.
@@ -198,6 +209,8 @@ void serve(const Claimant &claimant) {
         reload_if_asked();
         set_state(ExecutorState::idle); // before the look: who makes work later wakes us
         ResetLatch(MyLatch);
+        if (resting() && GetCurrentTimestamp() >= rest_until)
+            set_rest(0);
         if (!extension_is_here())
             return;
         Turn turn = settings::workers ? take_turn(claimant, first) : Turn::nothing;
@@ -205,7 +218,9 @@ void serve(const Claimant &claimant) {
             continue;
         pg::call([]() noexcept { pgstat_report_activity(STATE_IDLE, nullptr); });
         long patience = turn == Turn::held_back ? held_back_ms : followed_parts ? -1 : idle_ms;
-        if (!pg::wait_latch(patience, event) && turn == Turn::nothing)
+        if (resting())
+            (void)pg::wait_latch(rest_left_ms(), event);
+        else if (!pg::wait_latch(patience, event) && turn == Turn::nothing)
             return;
     }
 }
@@ -247,6 +262,9 @@ void follow_log(uint8 parts) {
     if (DatabaseSlot *d = find_database(MyDatabaseId, true))
         d->followed |= parts;
 }
+
+void rest(int64 us) { set_rest(GetCurrentTimestamp() + us); }
+bool resting() { return rest_until != 0; }
 
 Job::Job(const pg::Uuid &execution, const std::string &node) {
     int bytes = pg_mbcliplen(node.c_str(), static_cast<int>(node.size()), NAMEDATALEN - 1);

@@ -90,6 +90,9 @@ void wake_followers(uint8 parts) {
     Oid woken[capacity];
     int count = 0;
     LWLockAcquire(&registry->lock, LW_SHARED);
+    for (int i = 0; i < registry->executors && count < capacity; i++)
+        if (const ExecutorSlot &e = executor_slot(i); e.rests && e.database == MyDatabaseId)
+            woken[count++] = e.role;
     for (int i = 0; i < registry->executors; i++) {
         const ExecutorSlot &e = executor_slot(i);
         if (e.state != ExecutorState::idle || e.database != MyDatabaseId || !(e.follows & parts) ||

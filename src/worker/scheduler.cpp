@@ -168,6 +168,7 @@ int prepare_slot(Oid role, uint64 *generation) {
         e.generation = *generation = shared().next_generation++;
         e.leave = e.excused = e.connected = false;
         e.follows = 0;
+        e.rests = false;
         e.source = 0;
         e.pid = 0;
         e.process = -1;

@@ -62,4 +62,9 @@ TimestampTz run_chores();
 /// looking at the log: what commits after the look then wakes us.
 void follow_log(uint8 parts);
 
+/// In a step that has nothing to do: it has just done its share of a busy log. Commits of events wake no executor of
+/// this owner for so long, then this one looks again by itself; what comes meanwhile is done together.
+void rest(int64 us);
+bool resting();
+
 } // namespace chronicle::worker
