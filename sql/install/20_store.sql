@@ -180,7 +180,8 @@ COMMENT ON FUNCTION chronicle.append_streams(jsonb) IS
 'Appends to several streams at once, all or nothing, and returns one row per stream in the order of the request.
 batches: [{"stream", "expected_version", "events": […]}, …], events as for append_events; a batch without events is a check (first_version NULL).
 Streams are locked in one order, so that callers with the same streams cannot deadlock; positions follow the request.
-Errors: as append_events; CH001 with every stream that failed in DETAIL; 22023 a stream that stands twice.';
+A retry repeats the whole call, with an event id in each batch that has events; checks alone are then not looked at.
+Errors: as append_events; CH001 with every stream that failed in DETAIL; CH003 also when only a part of the batches is stored; 22023 a stream that stands twice.';
 
 CREATE FUNCTION chronicle.last_position() RETURNS bigint
     LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'chronicle_last_position';

@@ -236,7 +236,26 @@ struct Plan {
     std::optional<Stream> stream;
     int64 version = 0; // the last one before
     bool write = false;
+    bool stored = false; // already: this is a retry
 };
+
+// A retry is one of the whole call. True when this is one: then what else it says is not looked at.
+bool is_retry(const std::vector<Append> &appends, const std::vector<Plan> &plans) {
+    if (std::none_of(plans.begin(), plans.end(), [](const Plan &plan) { return plan.stored; }))
+        return false;
+    core::json stored = core::json::array(), fresh = core::json::array();
+    for (size_t i = 0; i < appends.size(); i++)
+        if (plans[i].stored || plans[i].write)
+            (plans[i].stored ? stored : fresh).push_back(appends[i].stream);
+    if (!fresh.empty())
+        pg::raise(event_id_conflict,
+                  {.message = "only a part of this call is stored already",
+                   .detail = core::json{{"stored", stored}, {"new", fresh}}.dump(),
+                   .hint =
+                       "A retry must repeat the whole call, and is known by an event id in each stream; a new event "
+                       "needs a new id."});
+    return true;
+}
 
 // One check that failed.
 struct Refusal {
@@ -475,6 +494,7 @@ std::vector<Appended> append_checked(const std::vector<Append> &appends) {
         plan = find_plan(appends[i].stream);
         if (std::optional<Appended> before = find_retry(appends[i], plan.stream ? plan.stream->id : 0)) {
             results[i] = *before;
+            plan.stored = true;
             continue;
         }
         plan.write = !appends[i].events.empty();
@@ -482,6 +502,8 @@ std::vector<Appended> append_checked(const std::vector<Append> &appends) {
         if (std::optional<Refusal> refusal = check_version(appends[i], plan))
             refusals.push_back(std::move(*refusal));
     }
+    if (is_retry(appends, plans))
+        return results;
     if (!refusals.empty())
         raise_wrong_version(refusals);
 

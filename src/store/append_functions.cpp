@@ -21,14 +21,18 @@ namespace {
 
 Datum empty_object() { return pg::make_jsonb("{}"); }
 
-pg::Uuid parse_uuid(const std::string &text) {
-    const char *form = text.c_str();
-    return pg::to_uuid(pg::call([&]() noexcept { return DirectFunctionCall1(uuid_in, CStringGetDatum(form)); }));
-}
-
 [[noreturn]] void raise_bad_element(const std::string &path, const std::string &problem) {
     pg::raise(ERRCODE_INVALID_PARAMETER_VALUE,
               {.message = path + ": " + problem, .detail = core::json{{"path", path}, {"reason", problem}}.dump()});
+}
+
+pg::Uuid parse_uuid(const std::string &text, const std::string &path) {
+    const char *form = text.c_str();
+    try {
+        return pg::to_uuid(pg::call([&]() noexcept { return DirectFunctionCall1(uuid_in, CStringGetDatum(form)); }));
+    } catch (const pg::Error &) { // it has only looked at the text
+        raise_bad_element(path, "must be a UUID");
+    }
 }
 
 // --- jsonb ---
@@ -97,7 +101,7 @@ std::vector<NewEvent> parse_events(Datum array, const std::string &path) {
         std::optional<std::string> id = text_member(object, "event_id", at);
         std::optional<Datum> data = member(object, "data"), metadata = member(object, "metadata");
         events.push_back({*type, data ? *data : empty_object(), metadata ? *metadata : empty_object(),
-                          id ? std::optional(parse_uuid(*id)) : std::nullopt});
+                          id ? std::optional(parse_uuid(*id, at + ".event_id")) : std::nullopt});
     }
     return events;
 }

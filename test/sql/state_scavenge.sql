@@ -54,6 +54,7 @@ SELECT min(version) FROM chronicle_data.event AS e JOIN chronicle_data.stream US
 -- A deletion needs no base.
 SELECT delete_stream('cut-2');
 SELECT events FROM scavenge();
+SELECT max(version) FROM chronicle_data.snapshot WHERE base;
 SELECT drop_aggregate('cut');
 
 -- An aggregate that is dropped, and created again as it was, goes on; as another one it has no state, and says so.

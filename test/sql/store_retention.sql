@@ -115,6 +115,23 @@ SELECT set_stream_retention('ret_c-1', max_count => 1);
 SELECT * FROM pg_temp.seen('ret_c-1');
 ROLLBACK;
 SELECT * FROM pg_temp.seen('ret_c-1');
+-- In REPEATABLE READ ages are counted from one moment.
+SELECT append_event('ret_c-4', 'E'), append_event('ret_c-4', 'E'), set_stream_retention('ret_c-4', max_age => '9 days');
+CREATE PROCEDURE pg_temp.ageing() LANGUAGE plpgsql AS $$
+BEGIN
+    SET LOCAL session_replication_role = replica;
+    UPDATE chronicle_data.event AS e SET recorded_at = now() - '9 days'::interval + '50 milliseconds'::interval
+      FROM chronicle_data.stream AS s WHERE s.stream_id = e.stream_id AND s.name = 'ret_c-4' AND e.version = 1;
+    PERFORM pg_sleep(0.1);
+END $$;
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+CALL pg_temp.ageing();
+SELECT * FROM pg_temp.seen('ret_c-4');
+ROLLBACK;
+BEGIN;
+CALL pg_temp.ageing();
+SELECT * FROM pg_temp.seen('ret_c-4');
+ROLLBACK;
 -- Tombstoned.
 SELECT tombstone_stream('ret_c-3');
 SELECT set_stream_retention('ret_c-3', max_count => 1);

@@ -73,7 +73,7 @@ SELECT append_event('scv_b-1', 'E', expected_version => 7);
 -- A tombstone: for ever, and nothing is left.
 SELECT append_event('scv_b-2', 'E', event_id => '00000000-0000-4000-8000-0000005ca001'), tombstone_stream('scv_b-2');
 SELECT streams, events FROM scavenge();
-SELECT rows_of('scv_b-2'), stream_version('scv_b-2');
+SELECT rows_of('scv_b-2'), stream_version('scv_b-2'), (SELECT count(*) FROM chronicle_data.removed_id) AS ids;
 SELECT append_event('scv_b-2', 'E', event_id => '00000000-0000-4000-8000-0000005ca001');
 SELECT * FROM shown WHERE stream = 'scv_b-2';
 
