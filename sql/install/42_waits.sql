@@ -59,11 +59,11 @@ COMMENT ON COLUMN chronicle.signals.taken_by IS 'the node whose wait it ended; N
 COMMENT ON COLUMN chronicle.signals.taken_at IS 'when it ended that wait';
 GRANT SELECT ON chronicle.signals TO PUBLIC;
 
--- One row per node of type task.external that has begun; states: src/flow/task.cpp. Kept with the run.
+-- One row per attempt of a node of type task.external; states: src/flow/task.cpp. Kept with the run.
 CREATE SEQUENCE chronicle_data.task_id_seq AS bigint;
 SELECT pg_catalog.pg_extension_config_dump('chronicle_data.task_id_seq', '');
 CREATE TABLE chronicle_data.task (
-    task_id bigint NOT NULL DEFAULT nextval('chronicle_data.task_id_seq') CONSTRAINT task_pkey PRIMARY KEY,
+    task_id bigint NOT NULL,                   -- the same for all attempts of a node
     execution_id uuid NOT NULL,
     node_index int NOT NULL,
     node_id text COLLATE "C" NOT NULL,
@@ -79,8 +79,8 @@ CREATE TABLE chronicle_data.task (
     retryable boolean NOT NULL DEFAULT true,
     worker text,
     deadline timestamptz,                      -- of claimed: the end of the lease
-    last_end text CHECK (last_end IN ('finished', 'expired', 'cancelled')), -- how the attempt before this one ended
-    CONSTRAINT task_node_key UNIQUE (execution_id, node_index)
+    CONSTRAINT task_pkey PRIMARY KEY (task_id, attempt),
+    CONSTRAINT task_node_key UNIQUE (execution_id, node_index, attempt)
 ) WITH (fillfactor = 70, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0.02,
         autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX task_queued ON chronicle_data.task (queue, owner, priority DESC, task_id) WHERE state = 'queued';
@@ -118,7 +118,9 @@ CREATE VIEW chronicle.tasks WITH (security_barrier) AS
 SELECT t.task_id, t.queue, t.execution_id, t.node_id, t.attempt, t.worker, t.deadline, e.workflow_id, t.input
   FROM chronicle_data.task AS t
   JOIN chronicle_data.execution AS e ON e.execution_id = t.execution_id
- WHERE t.state IN ('queued', 'claimed') AND e.ended_at IS NULL
+ WHERE t.state IN ('queued', 'claimed')
+   AND EXISTS (SELECT FROM chronicle_data.node_task AS n
+                WHERE n.execution_id = t.execution_id AND n.node_index = t.node_index AND n.begun AND n.attempt = t.attempt)
    AND chronicle_data.sees_execution(e.owner, e.started_by);
 COMMENT ON VIEW chronicle.tasks IS 'Tasks that wait for a worker, or have one. ORDER BY task_id.';
 COMMENT ON COLUMN chronicle.tasks.attempt IS 'what complete_task and its like must name';

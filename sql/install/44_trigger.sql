@@ -27,7 +27,7 @@ CREATE FUNCTION chronicle.create_trigger(
 COMMENT ON FUNCTION chronicle.create_trigger(text, text[], text[], jsonpath) IS
 'Starts a run of the workflow for each event that is appended from now on and matches, in the appender''s transaction, as the workflow''s owner, with the event object as input. Returns the trigger''s id. System events never match.
 categories, types: NULL all of them. filter: over the event object, as in read_all.
-Errors: 42704 no such workflow; 42501 neither its owner nor an admin, or the owner may not read a category; 22023 a bad category or type; 42939 a reserved one; 22004 NULL workflow_id, or in an array.';
+Errors: 42704 no such workflow; 42501 neither its owner nor an admin, or the owner may not read a category; 22023 a bad category or type, or an empty array; 42939 a reserved one; 22004 NULL workflow_id, or in an array.';
 CREATE FUNCTION chronicle.drop_trigger(trigger_id bigint) RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chronicle_drop_trigger';
 COMMENT ON FUNCTION chronicle.drop_trigger(bigint) IS

@@ -261,4 +261,8 @@ std::optional<std::int64_t> next_after(const Cron &cron, std::int64_t after, con
     return std::nullopt;
 }
 
+bool ever_fires(const Cron &cron) {
+    return next_after(cron, 0, [](std::int64_t) { return ZoneSpan{0, std::nullopt}; }).has_value();
+}
+
 } // namespace chronicle::core

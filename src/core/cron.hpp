@@ -42,4 +42,7 @@ using Zone = std::function<ZoneSpan(std::int64_t)>;
 /// The first moment after `after` at which the expression fires; nothing: not within 60 years.
 std::optional<std::int64_t> next_after(const Cron &cron, std::int64_t after, const Zone &zone);
 
+/// False for a day that there never is, as the 30th of February.
+bool ever_fires(const Cron &cron);
+
 } // namespace chronicle::core

@@ -192,10 +192,18 @@ std::vector<int> nodes_to_repeat(const Definition &definition, const RunState &s
         for (const int edge : definition.nodes[node].out)
             if (repeat[node])
                 repeat[definition.edges[edge].target] = true;
+    // A join any whose live edge is kept waits for no other.
+    const auto waits = [&](int target) {
+        const Node &node = definition.nodes[target];
+        return node.join == Join::all || std::none_of(node.in.begin(), node.in.end(), [&](int edge) {
+                   return state.edges[edge] == EdgeState::live && !repeat[definition.edges[edge].source];
+               });
+    };
     for (auto at = definition.topological.rbegin(); at != definition.topological.rend(); ++at) {
         const Node &node = definition.nodes[*at];
         const bool needed = node.out.empty() || std::any_of(node.out.begin(), node.out.end(), [&](int edge) {
-                                return repeat[definition.edges[edge].target];
+                                const int target = definition.edges[edge].target;
+                                return repeat[target] && waits(target);
                             });
         const bool failed_it = state.nodes[*at] == NodeState::failed && node.on_failure != OnFailure::proceed;
         if (failed_it || !is_final(state.nodes[*at]) || (state.nodes[*at] == NodeState::cancelled && needed))

@@ -67,7 +67,8 @@ std::vector<int> cancel_unfinished(const Definition &definition, RunState &state
 
 /// Of a run that is over: the nodes that run again when it goes on, in topological order. These are the nodes that
 /// failed it, those that its end cancelled, and `from` with all that follows from them. A node that was cancelled
-/// because nobody needed it stays so, unless it is needed now.
+/// because nobody needed it stays so, unless it is needed now (a `join: any` with a live edge that is kept needs no
+/// other).
 std::vector<int> nodes_to_repeat(const Definition &definition, const RunState &state, std::span<const int> from);
 
 /// Moves a restored state on whose nodes of the kind above are pending again: what their decided edges allow.

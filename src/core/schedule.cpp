@@ -21,6 +21,8 @@ void read_cron(ObjectReader &reader, ScheduleSpec &spec) {
     spec.cron = *text;
     if (const Result<Cron> parsed = parse_cron(*text); !parsed)
         reader.fault(member.path, parsed.problem);
+    else if (!ever_fires(*parsed))
+        reader.fault(member.path, "never fires: there is no such day");
 }
 
 void read_interval(ObjectReader &reader, ScheduleSpec &spec) {

@@ -173,7 +173,6 @@ std::string Batch::output_json(int node) {
 }
 
 std::string Batch::context_json(int node) {
-    core::json context{{"input", execution_.input}, {"execution_id", core::uuid_to_text(execution_.id)}};
     std::string nodes;
     for (int i = 0; i < static_cast<int>(graph().nodes.size()); i++) {
         if (!is_finished_ancestor(i, node))
@@ -181,9 +180,8 @@ std::string Batch::context_json(int node) {
         nodes += (nodes.empty() ? "" : ", ") + core::json(graph().nodes[static_cast<size_t>(i)].id).dump() + ": " +
                  output_json(i);
     }
-    std::string text = core::write_json(context);
-    text.pop_back();
-    return text + ", \"nodes\": {" + nodes + "}}";
+    return "{\"input\": " + execution_.input + ", \"execution_id\": \"" + core::uuid_to_text(execution_.id) +
+           "\", \"nodes\": {" + nodes + "}}";
 }
 
 // --- running ---

@@ -72,7 +72,7 @@ void append_rows(Rows &to, const Rows &from) {
 
 } // namespace
 
-core::json first_match(Datum context, const std::string &path) {
+std::string first_match_text(Datum context, const std::string &path) {
     const char *text = path.c_str();
     struct Found {
         Datum value;
@@ -88,8 +88,10 @@ core::json first_match(Datum context, const std::string &path) {
         Datum value = jsonb_path_query_first(fcinfo);
         return Found{value, fcinfo->isnull};
     });
-    return found.null ? core::json() : to_json(pg::jsonb_to_string(found.value));
+    return found.null ? "null" : pg::jsonb_to_string(found.value);
 }
+
+core::json first_match(Datum context, const std::string &path) { return to_json(first_match_text(context, path)); }
 
 bool predicate_holds(Datum document, const std::string &path) {
     const char *text = path.c_str();
@@ -119,7 +121,7 @@ BatchNode::BatchNode(Batch &batch, int index) : batch_(batch), index_(index), co
 const core::Node &BatchNode::node() const { return batch_.described(index_); }
 core::json BatchNode::config(std::string_view field) const { return core::config_value(*node().type, config_, field); }
 const pg::Uuid &BatchNode::execution() const { return batch_.execution().id; }
-const core::json &BatchNode::input() const { return batch_.execution().input; }
+core::json BatchNode::input() const { return to_json(batch_.execution().input); }
 std::string BatchNode::context() { return batch_.context_json(index_); }
 
 const Rows *BatchNode::find(const std::string &name) {

@@ -12,7 +12,7 @@ public:
     const core::Node &node() const override;
     core::json config(std::string_view field) const override;
     const pg::Uuid &execution() const override;
-    const core::json &input() const override;
+    core::json input() const override;
     std::string context() override;
     const Rows *find(const std::string &name) override;
 
@@ -26,6 +26,8 @@ private:
 
 /// The first match of a jsonpath in a jsonb document (lax, silent); null when there is none.
 core::json first_match(Datum document, const std::string &path);
+/// The same as JSON text, which holds also what the core cannot read.
+std::string first_match_text(Datum document, const std::string &path);
 /// A jsonpath predicate over a jsonb document: true, and nothing else, is true.
 bool predicate_holds(Datum document, const std::string &path);
 

@@ -9,7 +9,10 @@
 // parent's node is parked; what ends while it is looked at is taken after the next park, whose commit wakes the
 // scheduler, too.
 //
-// Lock order: a run before its children. A child never locks its parent.
+// A child that failed and is retried before its parent has seen that is awaited again (await_again): its mark is taken
+// back, under the child's lock. Whoever finds the mark locked looks again soon.
+//
+// Lock order: a run before its children, a child before its mark. A child never locks its parent.
 //
 // Crash: marks and rows are committed with what they tell; the scheduler's step is repeated.
 #include "flow/json.hpp"
@@ -17,6 +20,7 @@
 
 #include "flow/control.hpp"
 #include "flow/node.hpp"
+#include "flow/queue.hpp"
 #include "flow/start.hpp"
 #include "pg/xact.hpp"
 #include "worker/registry.hpp"
@@ -101,10 +105,11 @@ struct Failed {
     pg::Uuid child;
 };
 
+// One whose row somebody has locked goes on, perhaps (await_again): count_open() has it.
 std::optional<Failed> find_failed(int64 call) {
     static constexpr Oid types[] = {INT8OID};
     static pg::Statement find{"SELECT item, child_id FROM chronicle_data.awaited_child WHERE call = $1 "
-                              "AND state IN ('failed', 'noted') ORDER BY item LIMIT 1",
+                              "AND state IN ('failed', 'noted') ORDER BY item LIMIT 1 FOR UPDATE SKIP LOCKED",
                               types};
     pg::Values values;
     pg::Rows rows = find.run(values.int8(call));
@@ -137,12 +142,19 @@ pg::Error failure_of(const WaitingNode &waiting, const Failed &failed) {
     return pg::Error(sqlstate, {.message = message, .detail = detail.dump()});
 }
 
-int64 count_running(int64 call) {
+struct Open {
+    int64 running, failed;
+};
+
+Open count_open(int64 call) {
     static constexpr Oid types[] = {INT8OID};
     static pg::Statement count{
-        "SELECT count(*) FROM chronicle_data.awaited_child WHERE call = $1 AND state = 'running'", types};
+        "SELECT count(*) FILTER (WHERE state = 'running'), count(*) FILTER (WHERE state IN ('failed', 'noted')) "
+        "FROM chronicle_data.awaited_child WHERE call = $1",
+        types};
     pg::Values values;
-    return count.run(values.int8(call))[0].int8(1);
+    pg::Rows rows = count.run(values.int8(call));
+    return {rows[0].int8(1), rows[0].int8(2)};
 }
 
 void forget_call(int64 call) {
@@ -240,7 +252,9 @@ Settled look_children(WaitingNode &waiting) {
     int64 call = wait.at("call").get<int64>();
     if (std::optional<Failed> failed = find_failed(call))
         return {.state = Settled::State::failed, .error = failure_of(waiting, *failed)};
-    int64 running = count_running(call);
+    auto [running, locked] = count_open(call);
+    if (locked > 0) // somebody retries it, and has not committed
+        return {.due = look_again_at()};
     bool pending = wait.value("pending", false);
     if (pending) {
         int64 room = wait.value("limit", PG_INT64_MAX) - running;
@@ -268,8 +282,13 @@ void abandon_children(const Execution &, const core::Node &, int, const core::js
     if (!wait.contains("call") || !wait.value("await", true))
         return;
     int64 call = wait.at("call").get<int64>();
+    static pg::Statement lock{"SELECT FROM chronicle_data.awaited_child WHERE call = $1 "
+                              "AND state IN ('failed', 'noted') FOR UPDATE",
+                              types};
     pg::Values values;
-    pg::Rows rows = find.run(values.int8(call));
+    values.int8(call);
+    lock.run(values); // one that a retry has in hand is cancelled with the others, or stays as it is
+    pg::Rows rows = find.run(values);
     std::vector<pg::Uuid> children;
     for (uint64 i = 0; i < std::min(rows.count, cancel_chunk); i++)
         children.push_back(rows[i].uuid(2));
@@ -313,6 +332,17 @@ void report_end(const Execution &execution, bool completed) {
     worker::announce_scheduler();
 }
 
+void await_again(const Execution &execution) {
+    static constexpr Oid types[] = {INT8OID, INT4OID};
+    static pg::Statement reopen{"UPDATE chronicle_data.awaited_child SET state = 'running' WHERE call = $1 "
+                                "AND item = $2 AND state IN ('failed', 'noted')",
+                                types};
+    if (!execution.parent || !execution.parent->item)
+        return;
+    pg::Values values;
+    reopen.run(values.int8(execution.parent->call).int4(*execution.parent->item));
+}
+
 TimestampTz wake_parents() {
     static pg::Statement take{
         "WITH parent AS (SELECT t.execution_id, t.node_index, (t.wait ->> 'call')::bigint AS call, "
@@ -321,12 +351,14 @@ TimestampTz wake_parents() {
         "FROM chronicle_data.awaited_child AS c WHERE c.state IN ('ended', 'failed')) FOR UPDATE SKIP LOCKED), "
         "ended AS (DELETE FROM chronicle_data.awaited_child AS c USING parent AS p "
         "WHERE c.call = p.call AND c.state = 'ended'), "
-        "failed AS (UPDATE chronicle_data.awaited_child AS c SET state = 'noted' FROM parent AS p "
-        "WHERE c.call = p.call AND c.state = 'failed' RETURNING c.call) "
+        "told AS (SELECT c.call, c.item FROM chronicle_data.awaited_child AS c JOIN parent AS p ON p.call = c.call "
+        "WHERE c.state = 'failed' FOR UPDATE OF c SKIP LOCKED), "
+        "failed AS (UPDATE chronicle_data.awaited_child AS c SET state = 'noted' FROM told AS o "
+        "WHERE c.call = o.call AND c.item = o.item RETURNING c.call) "
         "UPDATE chronicle_data.node_task AS t SET state = 'ready', due_at = NULL FROM parent AS p "
         "WHERE t.execution_id = p.execution_id AND t.node_index = p.node_index AND (p.pending "
         "OR p.call IN (SELECT f.call FROM failed AS f) OR NOT EXISTS (SELECT FROM chronicle_data.awaited_child AS c "
-        "WHERE c.call = p.call AND c.state = 'running')) RETURNING t.owner"};
+        "WHERE c.call = p.call AND c.state IN ('running', 'failed'))) RETURNING t.owner"};
     static pg::Statement any{
         "SELECT FROM chronicle_data.awaited_child WHERE state <> 'running' AND state <> 'noted' LIMIT 1"};
     static pg::Statement left{"SELECT clock_timestamp() + interval '50 ms' FROM chronicle_data.awaited_child AS c "

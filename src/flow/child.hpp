@@ -18,5 +18,7 @@ void cancel_children(const Execution &execution, const std::string &reason);
 
 /// A run has ended: the node that waits for it is told.
 void report_end(const Execution &execution, bool completed);
+/// A run that had ended goes on: the node that waits for it, and has not seen its end yet, waits on.
+void await_again(const Execution &execution);
 
 } // namespace chronicle::flow

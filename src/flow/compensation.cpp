@@ -9,8 +9,9 @@
 //   run      as for any node (batch.cpp), always alone; end_compensation() records it and queues the next one
 //   last     the run ends: failed or cancelled, as `ending` says
 //
-// A compensation is retried by its policy. When it fails for good nothing more is undone, because what remains may rely
-// on what could not be undone; the run fails and names what was not compensated.
+// A compensation is retried by its policy, which counts anew after a retry_execution; the numbers of its attempts go
+// on. When it fails for good, or is cancelled, nothing more is undone, because what remains may rely on what could not
+// be undone; the run fails and names what was not compensated.
 //
 // Crash at every point: each step is one transaction with its events. An executor that dies leaves a lease that the
 // scheduler takes back, as for any node.
@@ -46,17 +47,30 @@ std::vector<int> open_compensations(const Execution &execution, const core::Defi
     return open;
 }
 
+// Attempts at undoing a node so far; `all`: also those before the last retry_execution, on which numbers count on.
+int count_attempts(const Execution &execution, const core::Node &node, bool all) {
+    static constexpr Oid types[] = {UUIDOID, TEXTOID, BOOLOID};
+    static pg::Statement count{
+        "SELECT count(*)::int FROM chronicle_data.workflow_event WHERE execution_id = $1 AND node_id = $2 "
+        "AND type = 'CompensationStarted' AND ($3 OR version > coalesce((SELECT max(r.version) "
+        "FROM chronicle_data.workflow_event r WHERE r.execution_id = $1 AND r.type = 'WorkflowRetried'), 0))",
+        types};
+    pg::Values values;
+    return count.run(values.uuid(execution.id).text(node.id).boolean(all))[0].int4(1);
+}
+
 void enqueue_compensation(const Execution &execution, const core::Definition &graph, int index) {
-    static constexpr Oid types[] = {UUIDOID, INT4OID, TEXTOID, TEXTOID, INT4OID};
+    static constexpr Oid types[] = {UUIDOID, INT4OID, TEXTOID, TEXTOID, INT4OID, TEXTOID, INT4OID};
     static pg::Statement insert{
-        "INSERT INTO chronicle_data.node_task (execution_id, node_index, node_id, state, owner, "
-        "priority, alone, compensating) VALUES ($1, $2, $3, 'ready', $4, $5, true, true)",
+        "INSERT INTO chronicle_data.node_task (execution_id, node_index, node_id, owner, priority, state, attempt, "
+        "alone, compensating) VALUES ($1, $2, $3, $4, $5, $6, $7, true, true)",
         types};
     const core::Node &node = graph.nodes[static_cast<size_t>(index)];
     pg::Values values;
     values.uuid(execution.id).int4(index).text(node.id).text(execution.owner);
     values.int4(task_priority(execution, node));
-    insert.run(values.text(execution.status == "paused" ? "held" : "ready"));
+    values.text(execution.status == "paused" ? "held" : "ready");
+    insert.run(values.int4(count_attempts(execution, node, true)));
     announce_ready_of(execution.owner);
 }
 
@@ -91,6 +105,35 @@ void remove_compensation(const Execution &execution, int index) {
                                 types};
     pg::Values values;
     remove.run(values.uuid(execution.id).int4(index));
+}
+
+// The compensation that is queued or at work leaves the queue; at work, it is interrupted when this commits.
+struct Taken {
+    int index = -1;
+    std::optional<int> attempt; // that has begun
+    std::optional<TimestampTz> started_at;
+};
+
+Taken take_compensation(const Execution &execution) {
+    static constexpr Oid types[] = {UUIDOID};
+    static pg::Statement remove{
+        "DELETE FROM chronicle_data.node_task WHERE execution_id = $1 AND compensating RETURNING node_index, attempt, "
+        "state = 'running', lost, coalesce(lease_slot, -1), coalesce(lease_generation, 0), started_at",
+        types};
+    pg::Values values;
+    pg::Rows rows = remove.run(values.uuid(execution.id));
+    Taken taken;
+    if (rows.empty())
+        return taken;
+    taken.index = rows[0].int4(1);
+    bool runs = rows[0].boolean(3);
+    if (runs || rows[0].boolean(4)) {
+        taken.attempt = rows[0].int4(2);
+        taken.started_at = rows[0].time(7);
+    }
+    if (runs)
+        worker::announce_cancel(rows[0].int4(5), static_cast<uint64>(rows[0].int8(6)));
+    return taken;
 }
 
 void schedule_again(const Execution &execution, int index, TimestampTz due) {
@@ -133,13 +176,24 @@ int count_completed(const Execution &execution) {
 // True when a later attempt follows.
 bool retry(const Execution &execution, const core::Node &undo, const NodeResult &result, const Failure &failure,
            Event &event) {
-    if (result.attempts >= attempt_limit(undo.retry) || !core::is_retryable(undo.retry, failure.sqlstate))
+    int counted = count_attempts(execution, undo, false);
+    if (counted >= attempt_limit(undo.retry) || !core::is_retryable(undo.retry, failure.sqlstate))
         return false;
-    TimestampTz due = next_attempt_at(undo.retry, result.attempts, result.ended_at);
+    TimestampTz due = next_attempt_at(undo.retry, counted, result.ended_at);
     schedule_again(execution, result.index, due);
     event.data["delay"] = milliseconds(result.ended_at, due);
     event.data["dueAt"] = time_text(due);
     return true;
+}
+
+// The run is over although not all of it is undone.
+void end_uncompensated(const Execution &execution, const core::Definition &graph, const core::Node &undo,
+                       const Failure &failure, std::vector<Event> &events) {
+    std::vector<std::string> uncompensated;
+    for (int index : open_compensations(execution, graph))
+        uncompensated.push_back(graph.nodes[static_cast<size_t>(index)].id);
+    end_early(execution, with_uncompensated(*execution.ending, undo, failure, uncompensated),
+              count_completed(execution), events);
 }
 
 } // namespace
@@ -180,18 +234,35 @@ void end_compensation(const Execution &execution, const NodeResult &result, cons
         }
         remove_compensation(execution, result.index);
     }
-    std::vector<int> open = open_compensations(execution, graph);
     if (failure) {
-        std::vector<std::string> uncompensated;
-        for (int index : open)
-            uncompensated.push_back(graph.nodes[static_cast<size_t>(index)].id);
-        end_early(execution, with_uncompensated(*execution.ending, undo, *failure, uncompensated),
-                  count_completed(execution), events);
-    } else if (open.empty()) {
+        end_uncompensated(execution, graph, undo, *failure, events);
+    } else if (std::vector<int> open = open_compensations(execution, graph); open.empty()) {
         end_early(execution, *execution.ending, count_completed(execution), events);
     } else {
         enqueue_compensation(execution, graph, open.front());
     }
+    write_events(execution.id, execution.owner, events);
+}
+
+void cancel_compensation(const Execution &execution, const std::string &reason) {
+    std::shared_ptr<const StoredDefinition> definition = stored_definition(execution.definition_id);
+    const core::Definition &graph = definition->graph;
+    Taken taken = take_compensation(execution);
+    if (taken.index < 0)
+        pg::raise(ERRCODE_UNDEFINED_OBJECT, {.message = "a compensating run's queued node is missing"});
+    const core::Node &undo = *graph.nodes[static_cast<size_t>(taken.index)].compensate;
+    Failure failure =
+        Failure::from(undo.id, pg::Error(ERRCODE_QUERY_CANCELED,
+                                         {.message = "cancelled" + (reason.empty() ? "" : ": " + reason)}));
+    std::vector<Event> events;
+    if (taken.attempt) {
+        NodeResult result{.index = taken.index, .status = "failed", .attempts = *taken.attempt};
+        result.started_at = taken.started_at;
+        result.ended_at = GetCurrentTimestamp();
+        events.push_back(make_node_event(execution, undo, "CompensationFailed", result.attempts, result.ended_at));
+        describe_failure(events.back(), result, failure);
+    }
+    end_uncompensated(execution, graph, undo, failure, events);
     write_events(execution.id, execution.owner, events);
 }
 

@@ -13,4 +13,8 @@ bool begin_compensation(const Execution &execution, const core::Definition &grap
 void end_compensation(const Execution &execution, const NodeResult &result, const std::optional<Failure> &failure,
                       bool may_retry);
 
+/// Somebody cancels a run while its compensations run: the one at work is interrupted, and the run fails with what is
+/// not compensated. The caller holds the run's lock, in an EngineScope.
+void cancel_compensation(const Execution &execution, const std::string &reason);
+
 } // namespace chronicle::flow

@@ -7,9 +7,14 @@
 // executor that still runs a node of it finds no lease when it wants to record, and rolls back; it is interrupted after
 // the commit. Pause: ready nodes are held. What runs ends and is recorded; what that makes ready is held as well
 // (enqueue), and so is what comes due meanwhile, when it is claimed (queue.cpp). Resume: held nodes are ready again.
+//
+// Cancel of a run that is being compensated ends that: what is at work is interrupted, and the run is failed, because
+// not all of it is undone. But when it is compensated because it was cancelled, a cancel may be a repeated call, and
+// changes nothing unless the run is paused; a cancel by a parent, or a schedule, never interrupts a compensation.
 #include "flow/child.hpp"
 #include "flow/control.hpp"
 
+#include "flow/compensation.hpp"
 #include "flow/progress.hpp"
 #include "pg/lock.hpp"
 #include "sqlstates.hpp"
@@ -85,6 +90,7 @@ Execution lock_for_control(const pg::Uuid &id, const char *doing) {
     std::optional<Execution> found;
     {
         access::EngineScope engine;
+        pg::NewestScope newest;
         lock_execution(id);
         found = find_execution(id);
     }
@@ -99,12 +105,12 @@ bool cancel_run(const pg::Uuid &id, const std::string &reason) {
     std::optional<Execution> execution = find_execution(id);
     if (!execution || is_over(execution->status))
         return false;
+    if (execution->ending) // it is being undone, and ends as it is
+        return true;
     Progress progress(*execution);
-    if (!progress.over()) { // else its compensations run: it ends as it is
-        progress.cancel_run(reason.empty() ? std::nullopt : std::optional(reason));
-        progress.finish();
-        cancel_children(*execution, reason); // also those that no node waits for
-    }
+    progress.cancel_run(reason.empty() ? std::nullopt : std::optional(reason));
+    progress.finish();
+    cancel_children(*execution, reason); // also those that no node waits for
     return true;
 }
 
@@ -112,8 +118,13 @@ CHRONICLE_FUNCTION(chronicle_cancel_execution) {
     pg::Arguments arguments(fcinfo);
     pg::Uuid id = arguments.required_uuid(0, "execution_id");
     std::string reason = arguments.text(1).value_or("");
-    (void)lock_for_control(id, "cancel");
+    Execution execution = lock_for_control(id, "cancel");
     access::EngineScope engine;
+    pg::NewestScope newest;
+    if (execution.ending && (execution.ending->status == "failed" || execution.status == "paused")) {
+        cancel_compensation(execution, reason);
+        PG_RETURN_BOOL(true);
+    }
     PG_RETURN_BOOL(cancel_run(id, reason));
 }
 
@@ -122,6 +133,7 @@ CHRONICLE_FUNCTION(chronicle_pause_execution) {
     if (is_over(execution.status))
         raise_state(execution, "pause", over_hint);
     access::EngineScope engine;
+    pg::NewestScope newest;
     if (execution.status != "paused")
         pause(execution);
     PG_RETURN_VOID();
@@ -132,6 +144,7 @@ CHRONICLE_FUNCTION(chronicle_resume_execution) {
     if (is_over(execution.status))
         raise_state(execution, "resume", over_hint);
     access::EngineScope engine;
+    pg::NewestScope newest;
     if (execution.status == "paused")
         resume(execution);
     PG_RETURN_VOID();

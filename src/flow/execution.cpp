@@ -122,7 +122,7 @@ std::optional<Execution> find_execution(const pg::Uuid &id) {
                 .definition_id = row.int8(5),
                 .priority = row.int4(6),
                 .total_nodes = row.int4(7),
-                .input = to_json(row.jsonb(8)),
+                .input = row.jsonb(8),
                 .started_at = {}};
     if (!row.null(9))
         e.started_at = row.time(9);

@@ -44,7 +44,7 @@ struct Execution {
     int version = 0;
     int64 definition_id = 0;
     int priority = 0, total_nodes = 0;
-    core::json input;
+    std::string input; // JSON text, as jsonb has it: not all of that can be read here (to_json)
     std::optional<TimestampTz> started_at;
     std::optional<Ending> ending = {}; // compensations run
     core::json attempts_before = {}; // by node id, before retry_execution: they do not count

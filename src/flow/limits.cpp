@@ -48,7 +48,7 @@ std::string key_of(const Execution &execution, const core::json &concurrency) {
     pg::Rows rows = find.run(values.uuid(execution.id));
     bool is_null;
     Datum context = rows[0].datum(1, &is_null);
-    return "/" + core::write_json(first_match(context, concurrency["key"].get<std::string>()));
+    return "/" + first_match_text(context, concurrency["key"].get<std::string>());
 }
 
 void ring(const std::string &group) {

@@ -14,7 +14,7 @@ public:
     /// A config value: as given (references resolved), else the type's default, else null.
     virtual core::json config(std::string_view field) const = 0;
     virtual const pg::Uuid &execution() const = 0;
-    virtual const core::json &input() const = 0; // of the run
+    virtual core::json input() const = 0; // of the run; 54000 when it cannot be read
     /// The context that references read, as JSON text: input, execution_id, nodes.
     virtual std::string context() = 0;
 

@@ -121,6 +121,17 @@ void remove_runs(const std::vector<pg::Uuid> &runs) {
     }
 }
 
+// A worker outside has a task of it in a transaction that is still open, however long the run is over.
+bool has_locked_tasks(const std::vector<pg::Uuid> &runs) {
+    static constexpr Oid types[] = {UUIDARRAYOID};
+    static pg::Statement count{
+        "SELECT (SELECT count(*) FROM chronicle_data.task WHERE execution_id = ANY ($1)) > (SELECT count(*) FROM "
+        "(SELECT FROM chronicle_data.task WHERE execution_id = ANY ($1) FOR UPDATE SKIP LOCKED) AS free)",
+        types};
+    pg::Values values;
+    return count.run(values.add(make_uuid_array(runs)))[0].boolean(1);
+}
+
 // Some of the family, in a transaction of its own; false: it is gone, or somebody has it in hand.
 bool remove_some(const pg::Uuid &root, TimestampTz before) {
     access::EngineScope engine;
@@ -132,6 +143,8 @@ bool remove_some(const pg::Uuid &root, TimestampTz before) {
     for (const pg::Uuid &run : family)
         if (run != root && !try_lock_execution(run))
             return false;
+    if (!family.empty() && has_locked_tasks(family))
+        return false;
     if (!family.empty())
         remove_runs(family);
     return !all;

@@ -6,6 +6,7 @@
 //
 // A retry keeps the run: its events go on, attempts count on from those before (execution.attempts_before), and the
 // policy counts anew. A fork is another run, with copies of the results that are kept; its WorkflowQueued names them.
+#include "flow/child.hpp"
 #include "flow/control.hpp"
 #include "flow/json.hpp"
 #include "flow/limits.hpp"
@@ -28,6 +29,19 @@ int require_node(const core::Definition &graph, const std::string &id) {
         pg::raise(ERRCODE_UNDEFINED_OBJECT, {.message = "the run's definition has no node \"" + id + "\"",
                                              .hint = "View node_executions lists the nodes of a run."});
     return node;
+}
+
+// The workflow that the run is of; one that was dropped since has no runs that are not over.
+Startable require_workflow(const Execution &execution) {
+    // A function's calls belong to the workflow that calls it (call_function).
+    std::string workflow = execution.workflow_id.substr(0, execution.workflow_id.find('/'));
+    pg::NewestScope newest;
+    std::optional<Startable> found = find_startable(workflow, execution.version);
+    if (!found)
+        pg::raise(ERRCODE_UNDEFINED_OBJECT,
+                  {.message = "workflow \"" + workflow + "\" of this run was dropped",
+                   .hint = "Its runs are history; create_workflow makes a workflow that can be run."});
+    return *std::move(found);
 }
 
 struct Result {
@@ -100,6 +114,7 @@ void reopen(Execution &execution, const core::Definition &graph) {
     else
         values.null();
     update.run(values);
+    await_again(execution);
     worker::announce_scheduler(); // it sets its clock
 }
 
@@ -200,7 +215,6 @@ pg::Uuid fork(const Execution &from, const core::Definition &graph, int from_nod
     queued.data.update({{"totalNodes", to.total_nodes}, {"version", to.version}, {"kept", kept}});
     queued.data["forkedFrom"] = core::uuid_to_text(from.id);
     queued.data["fromNode"] = graph.nodes[static_cast<size_t>(from_node)].id;
-    lock_execution(to.id);
     (void)insert_execution(to, {.input = input.value_or(origin.input), .metadata = origin.metadata}, now);
     copy_results(from, to, results, now);
     go_on(to, graph, {queued});
@@ -216,11 +230,13 @@ CHRONICLE_FUNCTION(chronicle_retry_execution) {
     std::optional<int> from;
     if (std::optional<std::string> node = arguments.text(1))
         from = require_node(definition->graph, *node);
+    (void)require_workflow(execution);
     if (execution.status != "failed" && execution.status != "cancelled")
         raise_state(execution, "retry",
                     is_over(execution.status) ? "fork_execution starts a new run from a node of it."
                                               : "Only a run that failed or was cancelled goes on.");
     access::EngineScope engine;
+    pg::NewestScope newest;
     retry(execution, definition->graph, from);
     PG_RETURN_VOID();
 }
@@ -237,9 +253,11 @@ CHRONICLE_FUNCTION(chronicle_fork_execution) {
     int from_node = require_node(definition->graph, node);
     if (!is_over(from.status))
         raise_state(from, "fork", "Wait until it is over, or cancel it.");
+    check_enabled(require_workflow(from));
     if (input)
         (void)to_json(*input); // what a node could not read is refused here
     access::EngineScope engine;
+    pg::NewestScope newest;
     return pg::make_uuid(fork(from, definition->graph, from_node, input));
 }
 

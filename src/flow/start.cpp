@@ -3,6 +3,9 @@
 // Idempotency keys: the unique index decides who is first. ON CONFLICT DO NOTHING waits for another transaction that
 // has inserted the key and not ended; when it commits, the second look (with a snapshot of its own) finds its run.
 // In REPEATABLE READ and above, a run that is too new for the snapshot is 40001.
+//
+// A new run is not locked: nobody else can see it before the commit, and a transaction may start more runs (events that
+// it appends, say) than the lock table has room for.
 #include "flow/start.hpp"
 #include "flow/json.hpp"
 #include "flow/limits.hpp"
@@ -20,12 +23,6 @@ namespace {
 
 constexpr size_t key_limit = 1024; // bytes
 constexpr int priority_limit = 1000000;
-
-void check_enabled(const Startable &what) {
-    if (!what.enabled)
-        pg::raise(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-                  {.message = "workflow \"" + what.workflow_id + "\" is disabled"});
-}
 
 // The run that has this key; CH033 when it was started with another input.
 std::optional<pg::Uuid> find_by_key(const Startable &what, const StartRequest &request) {
@@ -62,8 +59,6 @@ bool queue(Execution &execution, const core::Definition &graph, const StartReque
         queued.data["runAt"] = time_text(*request.run_at);
 
     access::EngineScope engine;
-    if (!request.parent) // a child is nobody's to see yet, and may be one of many
-        lock_execution(execution.id);
     if (!insert_execution(execution, request, now))
         return false;
     execution.waits_for_slot = !later && !has_slot(execution, graph);
@@ -73,6 +68,12 @@ bool queue(Execution &execution, const core::Definition &graph, const StartReque
 }
 
 } // namespace
+
+void check_enabled(const Startable &what) {
+    if (!what.enabled)
+        pg::raise(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                  {.message = "workflow \"" + what.workflow_id + "\" is disabled"});
+}
 
 bool insert_execution(const Execution &execution, const StartRequest &request, TimestampTz now) {
     static constexpr Oid types[] = {UUIDOID, TEXTOID, INT4OID,        INT8OID,  TEXTOID,  TEXTOID,        INT4OID,
@@ -142,7 +143,6 @@ Startable require_startable(const std::string &workflow, std::optional<int32> ve
 }
 
 pg::Uuid start_execution(const Startable &what, const StartRequest &request) {
-    (void)to_json(request.input); // what a node could not read is refused here
     std::shared_ptr<const StoredDefinition> definition = stored_definition(what.definition_id);
     const core::Definition &graph = definition->graph;
     for (;;) {
@@ -173,6 +173,7 @@ StartRequest read_request(const pg::Arguments &arguments) {
     StartRequest request;
     if (!arguments.null(1))
         request.input = pg::jsonb_to_string(arguments.datum(1));
+    (void)to_json(request.input); // what a node could not read is refused here
     request.idempotency_key = arguments.text(2);
     request.priority = arguments.int4(4).value_or(0);
     if (!arguments.null(5))

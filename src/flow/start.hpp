@@ -19,6 +19,9 @@ std::optional<Startable> find_startable(const std::string &workflow, std::option
 /// The same for the current user: 42704 when there is none, 42501 when it is another's.
 Startable require_startable(const std::string &workflow, std::optional<int32> version);
 
+/// 55000 when it is disabled.
+void check_enabled(const Startable &what);
+
 struct StartRequest {
     std::string input = "{}", metadata = "{}"; // JSON text
     int priority = 0;

@@ -1,8 +1,6 @@
-// task.external: a node whose work a program outside does. One row of chronicle_data.task per node, from its first
-// attempt on; its id stays the same, its attempt is the node's.
+// task.external: a node whose work a program outside does. One row of chronicle_data.task per attempt of the node; they
+// have one id.
 //
-//                ┌──────────── retry: the next attempt ───────────┐
-//                ▼                                                │
 //   begin ──► queued ──claim_tasks──► claimed ──complete_task──► completed ──► the node completes
 //                                       │ ▲ └───fail_task──────► failed ─────► the attempt fails
 //                       heartbeat_task ─┘ │ ────lease over─────► expired ────► the attempt fails (CH032)
@@ -15,9 +13,10 @@
 // Every call of a worker is fenced by the attempt (task_functions.cpp). What ends a task marks its row and wakes the
 // node, in one transaction; the look under the run's lock (look_task) ends the node.
 //
-// Locks: complete_task and fail_task lock the run, then the task's row; heartbeat_task and the scheduler the row alone;
-// claim_tasks skips rows that are locked. A cancelled node marks its task, but waits for no row: who holds it (a
-// claimer that has not committed) is told by the missing row of node_task when it calls next.
+// Locks: who calls for a task locks its row, and then, to end it, the run. Claimers and the engine wait for no row:
+// they skip those that are locked. So a program that leaves its transaction open holds up nobody but its own task: a
+// retry is another row, and a task that was cancelled while it was locked is told so by node_task, which does not wait
+// for it any more.
 #include "flow/json.hpp"
 #include "flow/task.hpp"
 
@@ -33,33 +32,31 @@ NodeOutput run_task_external(NodeContext &context) {
 
 std::optional<pg::Error> begin_task(WaitingNode &waiting) {
     static constexpr Oid types[] = {UUIDOID, INT4OID, TEXTOID, INT4OID, TEXTOID, TEXTOID, INT4OID, JSONBOID};
-    static pg::Statement upsert{
-        "INSERT INTO chronicle_data.task AS t (execution_id, node_index, node_id, attempt, queue, owner, priority, "
-        "input) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (execution_id, node_index) DO UPDATE SET "
-        "attempt = excluded.attempt, queue = excluded.queue, priority = excluded.priority, input = excluded.input, "
-        "last_end = CASE t.state WHEN 'completed' THEN 'finished' WHEN 'failed' THEN 'finished' WHEN 'expired' THEN "
-        "'expired' ELSE 'cancelled' END, state = 'queued', output = NULL, error = NULL, retryable = true, "
-        "worker = NULL, deadline = NULL RETURNING task_id",
+    static pg::Statement insert{
+        "INSERT INTO chronicle_data.task (task_id, execution_id, node_index, node_id, attempt, queue, owner, priority, "
+        "input) SELECT coalesce((SELECT t.task_id FROM chronicle_data.task AS t WHERE t.execution_id = $1 "
+        "AND t.node_index = $2 LIMIT 1), nextval('chronicle_data.task_id_seq')), $1, $2, $3, $4, $5, $6, $7, $8 "
+        "RETURNING task_id",
         types};
     const Execution &execution = waiting.execution;
     pg::Values values;
     values.uuid(execution.id).int4(waiting.index).text(waiting.node.id).int4(waiting.attempt);
     values.text(waiting.wait.at("queue").get<std::string>()).text(execution.owner);
     values.int4(task_priority(execution, waiting.node)).jsonb(core::write_json(waiting.wait.at("input")));
-    waiting.wait["taskId"] = upsert.run(values)[0].int8(1);
+    waiting.wait["taskId"] = insert.run(values)[0].int8(1);
     waiting.wait.erase("input");
     worker::announce_tasks();
     return std::nullopt;
 }
 
 Settled look_task(WaitingNode &waiting) {
-    static constexpr Oid types[] = {INT8OID};
+    static constexpr Oid types[] = {INT8OID, INT4OID};
     static pg::Statement find{"SELECT state, coalesce(output, 'null'), coalesce(error, ''), retryable, "
-                              "coalesce(worker, ''), attempt FROM chronicle_data.task WHERE task_id = $1",
+                              "coalesce(worker, '') FROM chronicle_data.task WHERE task_id = $1 AND attempt = $2",
                               types};
     int64 task = waiting.wait.at("taskId").get<int64>();
     pg::Values values;
-    pg::Rows rows = find.run(values.int8(task));
+    pg::Rows rows = find.run(values.int8(task).int4(waiting.attempt));
     std::string state = rows.empty() ? "cancelled" : rows[0].text(1);
     core::json detail{{"task", task}, {"attempt", waiting.attempt}};
     if (!rows.empty())
@@ -85,33 +82,37 @@ Settled look_task(WaitingNode &waiting) {
     return {};
 }
 
-void abandon_task(const Execution &execution, const core::Node &, int index, const core::json &) {
-    static constexpr Oid types[] = {UUIDOID, INT4OID};
+void abandon_task(const Execution &, const core::Node &, int, const core::json &wait) {
+    static constexpr Oid types[] = {INT8OID};
     static pg::Statement cancel{
-        "UPDATE chronicle_data.task SET state = 'cancelled' WHERE task_id IN (SELECT task_id FROM chronicle_data.task "
-        "WHERE execution_id = $1 AND node_index = $2 AND state IN ('queued', 'claimed') FOR UPDATE SKIP LOCKED)",
+        "UPDATE chronicle_data.task SET state = 'cancelled' WHERE task_id = $1 AND attempt IN (SELECT attempt "
+        "FROM chronicle_data.task WHERE task_id = $1 AND state IN ('queued', 'claimed') FOR UPDATE SKIP LOCKED)",
         types};
+    if (!wait.contains("taskId"))
+        return;
     pg::Values values;
-    cancel.run(values.uuid(execution.id).int4(index));
+    cancel.run(values.int8(wait["taskId"].get<int64>()));
 }
 
-// Waits for no lock: what somebody holds is looked at again soon. A task without its node is only marked (its claimer
-// had it locked when the node was cancelled).
+// What is locked is looked at again soon. A task that its node does not wait for any more is only marked (its claimer
+// had it locked when the node gave it up); one whose node is held, or looked at, is left to that look.
+#define OVERDUE                                                                                                        \
+    "FROM chronicle_data.task AS t LEFT JOIN chronicle_data.node_task AS n ON n.execution_id = t.execution_id AND "    \
+    "n.node_index = t.node_index AND n.begun AND n.attempt = t.attempt WHERE t.state = 'claimed' "                     \
+    "AND t.deadline <= clock_timestamp() AND (n.execution_id IS NULL OR n.state = 'waiting') "
 TimestampTz expire_tasks() {
     static pg::Statement expire{
-        "WITH due AS (SELECT task_id, execution_id, node_index FROM chronicle_data.task WHERE state = 'claimed' "
-        "AND deadline <= clock_timestamp() FOR UPDATE SKIP LOCKED), "
-        "node AS (SELECT n.execution_id, n.node_index FROM chronicle_data.node_task AS n JOIN due "
-        "USING (execution_id, node_index) WHERE n.state = 'waiting' FOR UPDATE OF n SKIP LOCKED), "
+        "WITH due AS (SELECT t.task_id, t.attempt, t.execution_id, t.node_index, "
+        "n.execution_id IS NOT NULL AS awaited " OVERDUE "FOR UPDATE OF t SKIP LOCKED), "
+        "node AS (SELECT n.execution_id, n.node_index, due.task_id FROM chronicle_data.node_task AS n JOIN due "
+        "USING (execution_id, node_index) WHERE due.awaited AND n.state = 'waiting' FOR UPDATE OF n SKIP LOCKED), "
         "over AS (UPDATE chronicle_data.task AS t SET state = 'expired' FROM due AS d WHERE t.task_id = d.task_id "
-        "AND ((d.execution_id, d.node_index) IN (SELECT n.execution_id, n.node_index FROM node AS n) "
-        "OR NOT EXISTS (SELECT FROM chronicle_data.node_task AS n WHERE n.execution_id = d.execution_id "
-        "AND n.node_index = d.node_index))) "
+        "AND t.attempt = d.attempt AND (NOT d.awaited OR d.task_id IN (SELECT node.task_id FROM node))) "
         "UPDATE chronicle_data.node_task AS n SET state = 'ready', due_at = NULL FROM node "
         "WHERE n.execution_id = node.execution_id AND n.node_index = node.node_index RETURNING n.owner"};
-    static pg::Statement next{
-        "SELECT CASE WHEN min(deadline) <= clock_timestamp() THEN clock_timestamp() + interval '50 ms' "
-        "ELSE min(deadline) END FROM chronicle_data.task WHERE state = 'claimed' HAVING min(deadline) IS NOT NULL"};
+    static pg::Statement next{"SELECT least((SELECT min(deadline) FROM chronicle_data.task WHERE state = 'claimed' "
+                              "AND deadline > clock_timestamp()), (SELECT clock_timestamp() + interval '50 ms' " OVERDUE
+                              "LIMIT 1))"};
     access::EngineScope engine;
     pg::Rows rows = expire.run();
     std::vector<std::string> owners;
@@ -120,7 +121,8 @@ TimestampTz expire_tasks() {
     for (const std::string &owner : owners)
         announce_ready_of(owner);
     pg::Rows due = next.run();
-    return due.empty() ? 0 : due[0].time(1);
+    return due[0].null(1) ? 0 : due[0].time(1);
 }
+#undef OVERDUE
 
 } // namespace chronicle::flow

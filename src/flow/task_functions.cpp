@@ -76,14 +76,18 @@ std::vector<std::string> owners_in(const std::string &queue) {
     return owners;
 }
 
+// A task whose node gave it up while a claimer had it locked is still in the queue when the claimer rolls back: passed
+// over.
 void claim_of(const std::string &owner, const ClaimRequest &request, std::vector<ClaimedTask> &claimed) {
     static constexpr Oid types[] = {TEXTOID, TEXTOID, INT8OID, TEXTOID, TIMESTAMPTZOID};
     static pg::Statement claim{
-        "WITH next AS (SELECT task_id FROM chronicle_data.task WHERE queue = $1 AND owner = $2 AND state = 'queued' "
-        "ORDER BY priority DESC, task_id LIMIT $3 FOR UPDATE SKIP LOCKED), "
+        "WITH next AS (SELECT t.task_id, t.attempt FROM chronicle_data.task AS t WHERE t.queue = $1 AND t.owner = $2 "
+        "AND t.state = 'queued' AND EXISTS (SELECT FROM chronicle_data.node_task AS n WHERE n.execution_id = "
+        "t.execution_id AND n.node_index = t.node_index AND n.begun AND n.attempt = t.attempt) "
+        "ORDER BY t.priority DESC, t.task_id LIMIT $3 FOR UPDATE OF t SKIP LOCKED), "
         "claimed AS (UPDATE chronicle_data.task AS t SET state = 'claimed', worker = $4, deadline = $5 FROM next "
-        "WHERE t.task_id = next.task_id RETURNING t.task_id, t.execution_id, t.node_id, t.attempt, t.input, "
-        "t.priority) "
+        "WHERE t.task_id = next.task_id AND t.attempt = next.attempt RETURNING t.task_id, t.execution_id, t.node_id, "
+        "t.attempt, t.input, t.priority) "
         "SELECT task_id, execution_id, node_id, attempt, input FROM claimed ORDER BY priority DESC, task_id",
         types};
     access::EngineScope engine;
@@ -154,7 +158,8 @@ struct Held {
 // Which task it is; 42704 when there is none, or it is not the caller's.
 Held find_task(const pg::Arguments &arguments) {
     static constexpr Oid types[] = {INT8OID};
-    static pg::Statement find{"SELECT execution_id, node_index, owner FROM chronicle_data.task WHERE task_id = $1",
+    static pg::Statement find{"SELECT execution_id, node_index, owner FROM chronicle_data.task WHERE task_id = $1 "
+                              "LIMIT 1",
                               types};
     for (int i : {0, 1})
         if (arguments.null(i))
@@ -192,57 +197,57 @@ bool node_waits(const Held &held) {
 
 // Locks the task's row; CH032 unless this attempt's lease holds. In an EngineScope.
 void lock_task(const Held &held) {
-    static constexpr Oid types[] = {INT8OID};
-    static pg::Statement lock{"SELECT attempt, state, coalesce(deadline <= clock_timestamp(), true), "
-                              "coalesce(last_end, 'cancelled') FROM chronicle_data.task WHERE task_id = $1 FOR UPDATE",
+    static constexpr Oid types[] = {INT8OID, INT4OID};
+    static pg::Statement lock{"SELECT state, coalesce(deadline <= clock_timestamp(), true) FROM chronicle_data.task "
+                              "WHERE task_id = $1 AND attempt = $2 FOR UPDATE",
                               types};
     pg::Values values;
-    pg::Rows rows = lock.run(values.int8(held.task));
+    pg::Rows rows = lock.run(values.int8(held.task).int4(held.attempt));
     if (rows.empty())
-        raise_lost(held, "cancelled");
-    int attempt = rows[0].int4(1);
-    std::string state = rows[0].text(2);
-    if (held.attempt < 1 || held.attempt > attempt)
         pg::raise(ERRCODE_INVALID_PARAMETER_VALUE,
                   {.message = "task " + std::to_string(held.task) + " has no attempt " + std::to_string(held.attempt),
-                   .detail = core::json{{"task", held.task}, {"attempt", held.attempt}, {"last", attempt}}.dump()});
-    if (held.attempt < attempt)
-        raise_lost(held, rows[0].text(4));
+                   .detail = core::json{{"task", held.task}, {"attempt", held.attempt}}.dump()});
+    std::string state = rows[0].text(1);
+    bool over = rows[0].boolean(2);
     if (state == "completed" || state == "failed")
         raise_lost(held, "finished");
     if (state == "expired")
         raise_lost(held, "expired");
     if (state == "cancelled" || !node_waits(held))
         raise_lost(held, "cancelled");
-    if (state != "claimed" || rows[0].boolean(3))
+    if (state != "claimed" || over)
         raise_lost(held, "expired");
 }
 
 void complete(const Held &held, const std::optional<std::string> &output) {
-    static constexpr Oid types[] = {INT8OID, JSONBOID};
-    static pg::Statement update{
-        "UPDATE chronicle_data.task SET state = 'completed', output = $2, deadline = NULL WHERE task_id = $1", types};
+    static constexpr Oid types[] = {INT8OID, INT4OID, JSONBOID};
+    static pg::Statement update{"UPDATE chronicle_data.task SET state = 'completed', output = $3, deadline = NULL "
+                                "WHERE task_id = $1 AND attempt = $2",
+                                types};
     pg::Values values;
-    values.int8(held.task);
+    values.int8(held.task).int4(held.attempt);
     output ? values.jsonb(*output) : values.null();
     update.run(values);
 }
 
 void fail(const Held &held, const std::string &error, bool retryable) {
-    static constexpr Oid types[] = {INT8OID, TEXTOID, BOOLOID};
-    static pg::Statement update{"UPDATE chronicle_data.task SET state = 'failed', error = $2, retryable = $3, "
-                                "deadline = NULL WHERE task_id = $1",
+    static constexpr Oid types[] = {INT8OID, INT4OID, TEXTOID, BOOLOID};
+    static pg::Statement update{"UPDATE chronicle_data.task SET state = 'failed', error = $3, retryable = $4, "
+                                "deadline = NULL WHERE task_id = $1 AND attempt = $2",
                                 types};
     pg::Values values;
-    update.run(values.int8(held.task).text(error).boolean(retryable));
+    update.run(values.int8(held.task).int4(held.attempt).text(error).boolean(retryable));
 }
 
-// Both ends of a task: under the run's lock, so that the node's end, whoever brings it, is before or after.
+// Both ends of a task: under the run's lock, so that the node's end, whoever brings it, is before or after. The row
+// first: its claimer has it locked already, and the run by then, perhaps.
 template <typename End> void end_task(const Held &held, End &&end) {
     access::EngineScope engine;
     pg::NewestScope newest;
-    lock_execution(held.execution);
     lock_task(held);
+    lock_execution(held.execution);
+    if (!node_waits(held))
+        raise_lost(held, "cancelled");
     end();
     wake(held.execution, held.node_index);
 }
@@ -297,8 +302,10 @@ CHRONICLE_FUNCTION(chronicle_fail_task) {
 }
 
 CHRONICLE_FUNCTION(chronicle_heartbeat_task) {
-    static constexpr Oid types[] = {INT8OID, TIMESTAMPTZOID};
-    static pg::Statement update{"UPDATE chronicle_data.task SET deadline = $2 WHERE task_id = $1", types};
+    static constexpr Oid types[] = {INT8OID, INT4OID, TIMESTAMPTZOID};
+    static pg::Statement update{"UPDATE chronicle_data.task SET deadline = $3 WHERE task_id = $1 "
+                                "AND attempt = $2",
+                                types};
     pg::Arguments arguments(fcinfo);
     Held held = find_task(arguments);
     int64 lease = read_lease(arguments, 2);
@@ -306,7 +313,7 @@ CHRONICLE_FUNCTION(chronicle_heartbeat_task) {
     pg::NewestScope newest;
     lock_task(held);
     pg::Values values;
-    update.run(values.int8(held.task).time(GetCurrentTimestamp() + lease));
+    update.run(values.int8(held.task).int4(held.attempt).time(GetCurrentTimestamp() + lease));
     worker::announce_scheduler();
     PG_RETURN_VOID();
 }

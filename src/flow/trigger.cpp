@@ -119,11 +119,8 @@ struct Start {
 };
 
 void start_run(const Start &start, std::string_view stream) {
+    pg::NewestScope newest; // as the triggers themselves: they may be newer than the transaction's snapshot
     std::optional<Startable> what = find_startable(start.workflow_id, std::nullopt);
-    if (!what && IsolationUsesXactSnapshot())
-        pg::raise(ERRCODE_T_R_SERIALIZATION_FAILURE,
-                  {.message = "workflow \"" + start.workflow_id + "\" of a trigger is newer than this transaction",
-                   .hint = "Repeat the transaction."});
     if (!what || !what->enabled || !owner_may_read(what->owner, stream))
         return;
     core::json origin{{"triggerId", start.trigger}, {"globalPosition", start.position}};
@@ -172,7 +169,16 @@ std::vector<Start> find_starts(const store::StoredBatch &batch) {
 
 // --- create and drop ---
 
+// An empty list would match nothing, for ever.
+void check_not_empty(const Names &names, const char *argument) {
+    if (names && names->empty())
+        pg::raise(ERRCODE_INVALID_PARAMETER_VALUE, {.message = std::string(argument) + " must not be empty",
+                                                    .detail = core::json{{"argument", argument}}.dump(),
+                                                    .hint = "NULL stands for all of them."});
+}
+
 void check_categories(const Names &names) {
+    check_not_empty(names, "categories");
     for (const std::string &name : names.value_or(std::vector<std::string>())) {
         store::check_name(name, "category");
         store::check_not_reserved(name);
@@ -184,6 +190,7 @@ void check_categories(const Names &names) {
 }
 
 void check_types(const Names &names) {
+    check_not_empty(names, "types");
     for (const std::string &name : names.value_or(std::vector<std::string>())) {
         store::check_name(name, "type");
         if (name.starts_with("$"))

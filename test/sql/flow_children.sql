@@ -146,6 +146,38 @@ CALL children_until(format('SELECT count(*) = 0 FROM chronicle_data.execution WH
 CALL children_until('SELECT NOT EXISTS (SELECT FROM chronicle_data.awaited_child)');
 :left_over
 
+-- A child that failed while its parent is paused, and is retried before the parent has seen that: the parent waits on.
+CREATE TABLE children_gate (open boolean);
+INSERT INTO children_gate VALUES (false);
+CREATE FUNCTION children_pass() RETURNS int LANGUAGE plpgsql AS $$
+BEGIN
+    IF NOT (SELECT open FROM public.children_gate) THEN RAISE 'shut'; END IF;
+    PERFORM pg_advisory_xact_lock_shared(4720);
+    RETURN 1;
+END $$;
+CALL children_make('gated', '[["w", "wait.signal", {"name": "x"}], ["a", "sql.query", {"sql": "SELECT children_pass() AS n"}]]', 'w>a');
+CALL children_make('calls_gated', '[["m", "workflow.call", {"workflow": "children_gated"}], ["n", "map.each", {"workflow": "children_gated", "items": [1, 2], "max_concurrency": 1}]]');
+SELECT execute_workflow('children_calls_gated') AS run \gset
+CALL children_until(format('SELECT count(*) = 2 FROM chronicle.executions WHERE parent_execution_id = %L AND status = ''waiting''', :'run'));
+SELECT pause_execution(:'run');
+SELECT count(signal_execution(execution_id, 'x')) FROM executions WHERE parent_execution_id = :'run';
+CALL children_until(format('SELECT count(*) = 2 FROM chronicle.executions WHERE parent_execution_id = %L AND status = ''failed''', :'run'));
+UPDATE children_gate SET open = true;
+SELECT pg_advisory_lock(4720);
+SELECT count(retry_execution(execution_id)) FROM executions WHERE parent_execution_id = :'run';
+SELECT resume_execution(:'run');
+CALL children_until(format('SELECT count(*) = 2 FROM chronicle.executions WHERE parent_execution_id = %L AND status = ''running''', :'run'));
+SELECT status FROM executions WHERE execution_id = :'run';
+SELECT pg_advisory_unlock(4720);
+CALL children_until(format('SELECT count(*) >= 3 OR (SELECT ended_at IS NOT NULL FROM chronicle.executions WHERE execution_id = %1$L) FROM chronicle.executions WHERE parent_execution_id = %1$L', :'run'));
+SELECT count(signal_execution(execution_id, 'x')) FROM executions WHERE parent_execution_id = :'run' AND ended_at IS NULL;
+SELECT wait_for_execution(:'run');
+SELECT node_id, status, attempts, error FROM node_executions WHERE execution_id = :'run' ORDER BY node_id;
+SELECT status, count(*) FROM executions WHERE parent_execution_id = :'run' GROUP BY 1;
+DROP TABLE children_gate;
+DROP FUNCTION children_pass;
+:left_over
+
 -- 7. function.call: the context and args in, a value out; its errors are the node's.
 CREATE FUNCTION children_context(context jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT context - 'execution_id' || jsonb_build_object('has_id', context ? 'execution_id') $$;
 CREATE FUNCTION children_null(context jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT NULL::jsonb $$;

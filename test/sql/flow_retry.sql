@@ -140,3 +140,52 @@ SELECT wait_for_execution(:'run');
 SELECT fork_execution(:'run', 'b') AS fork \gset
 SELECT wait_for_execution(:'fork', '5s');
 SELECT type, node_id FROM execution_history WHERE execution_id = :'fork' ORDER BY version;
+
+-- 9. A join any that had its live edge: a branch that was cancelled because nobody needed it stays so in a retry.
+CREATE TABLE retry_gate (open boolean);
+INSERT INTO retry_gate VALUES (false);
+SELECT version FROM create_workflow('{"id": "retry_any", "nodes": [
+    {"id": "f", "nodeType": "sql.query", "config": {"sql": "SELECT 1 AS x"}}, {"id": "far", "nodeType": "wait.timer", "config": {"for": "1h"}}, {"id": "s", "nodeType": "sql.query", "config": {"sql": "SELECT 1 AS x"}},
+    {"id": "j", "nodeType": "sql.query", "join": "any", "config": {"sql": "SELECT 1 / open::int AS x FROM retry_gate"}}, {"id": "end", "nodeType": "sql.query", "config": {"sql": "SELECT 1"}}],
+    "edges": [{"source": "f", "target": "j"}, {"source": "far", "target": "s"}, {"source": "s", "target": "j"}, {"source": "j", "target": "end"}]}');
+SELECT execute_workflow('retry_any') AS run \gset
+SELECT wait_for_execution(:'run');
+UPDATE retry_gate SET open = true;
+SELECT retry_execution(:'run');
+SELECT wait_for_execution(:'run', '5 s');
+SELECT node_id, status, attempts FROM node_executions WHERE execution_id = :'run' ORDER BY node_id;
+SELECT data -> 'nodes' AS retried FROM execution_history WHERE execution_id = :'run' AND type = 'WorkflowRetried';
+-- From f on, the other branch is needed as well: it may be the faster one.
+SELECT fork_execution(:'run', 'f') AS fork \gset
+SELECT data -> 'kept' AS kept FROM execution_history WHERE execution_id = :'fork' AND type = 'WorkflowQueued';
+SELECT wait_for_execution(:'fork');
+DROP TABLE retry_gate;
+
+-- 10. A disabled workflow starts no fork, but its runs can go on; one that was dropped has no runs any more that are not over.
+CREATE FUNCTION retry_raised(statement text, OUT code text, OUT message text) LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE statement;
+    code := 'none';
+EXCEPTION WHEN OTHERS THEN
+    GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, message = MESSAGE_TEXT;
+END $$;
+SELECT execute_workflow('retry_any', run_at => clock_timestamp() + interval '1 day') AS cancelled \gset
+SELECT cancel_execution(:'cancelled');
+SELECT disable_workflow('retry_any');
+SELECT o.* FROM retry_raised(format('SELECT fork_execution(%L, ''j'')', :'run')) AS o;
+SELECT o.* FROM retry_raised(format('SELECT retry_execution(%L); SELECT cancel_execution(%1$L)', :'cancelled')) AS o;
+SELECT drop_workflow('retry_any');
+SELECT f, o.* FROM unnest(ARRAY['fork_execution(%2$L, ''j'')', 'retry_execution(%1$L)']) AS f, retry_raised('SELECT ' || format(f, :'cancelled', :'run')) AS o;
+-- Another workflow of that id is another workflow.
+SELECT version FROM create_workflow('{"id": "retry_any", "nodes": [{"id": "j", "nodeType": "sql.query", "config": {"sql": "SELECT 1"}}]}');
+SELECT f, o.code FROM unnest(ARRAY['fork_execution(%2$L, ''j'')', 'retry_execution(%1$L)']) AS f, retry_raised('SELECT ' || format(f, :'cancelled', :'run')) AS o;
+-- A function's calls are their caller's.
+CREATE FUNCTION retry_call(context jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$;
+SELECT version FROM create_workflow('{"id": "retry_calls", "nodes": [{"id": "m", "nodeType": "map.each", "config": {"items": [1], "function": "retry_call"}}]}');
+SELECT execute_workflow('retry_calls') AS run \gset
+SELECT wait_for_execution(:'run');
+CREATE OR REPLACE FUNCTION retry_call(context jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT context -> 'input' $$;
+SELECT execution_id AS child FROM executions WHERE parent_execution_id = :'run' \gset
+SELECT retry_execution(:'child');
+SELECT wait_for_execution(:'child');
+DROP FUNCTION retry_raised, retry_call;

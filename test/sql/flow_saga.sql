@@ -130,3 +130,79 @@ SELECT path, problem FROM validate_workflow('{"id": "saga_faults", "nodes": [{"i
     "compensate": {"nodeType": "sql.query", "config": {"sqll": "x", "parameters": {"p": {"$": "$..["}}}, "retry": {"max_attempts": 0}, "timeout": "soon"}},
     {"id": "b", "nodeType": "sql.query", "config": {"sql": "SELECT 1"}, "compensate": {"config": {}}}, {"id": "c", "nodeType": "sql.query", "config": {"sql": "SELECT 1"}, "compensate": {"nodeType": "shell"}},
     {"id": "d", "nodeType": "sql.query", "config": {"sql": "SELECT 1"}, "compensate": []}], "timeout": "never"}') ORDER BY path COLLATE "C", problem COLLATE "C";
+
+-- 8. Cancelled while it is compensated: what is at work is interrupted, and the run fails with what is not undone.
+CREATE PROCEDURE saga_until(query text) LANGUAGE plpgsql AS $$
+DECLARE
+    so boolean;
+BEGIN
+    FOR i IN 1 .. 3000 LOOP
+        EXECUTE query INTO so;
+        EXIT WHEN so;
+        COMMIT;
+        PERFORM pg_sleep(0.01);
+    END LOOP;
+    IF so IS NOT TRUE THEN
+        RAISE 'not so: %', query;
+    END IF;
+END $$;
+CREATE PROCEDURE saga_until_undoing(run uuid) LANGUAGE plpgsql AS
+$$ BEGIN CALL saga_until(format('SELECT EXISTS (SELECT FROM chronicle.execution_history WHERE execution_id = %L AND type = ''CompensationStarted'')', run)); END $$;
+CREATE PROCEDURE saga_until_bad(run uuid) LANGUAGE plpgsql AS
+$$ BEGIN CALL saga_until(format('SELECT status = ''running'' FROM chronicle.node_executions WHERE execution_id = %L AND node_id = ''bad''', run)); END $$;
+CREATE TABLE saga_gate (open boolean);
+INSERT INTO saga_gate VALUES (false);
+SELECT jsonb_build_array(jsonb_build_array('a', 'SELECT 1 AS x', undo('INSERT INTO saga_effect (what) VALUES (''undo a'')')), jsonb_build_array('b', 'SELECT 2 AS x', undo('WITH i AS (INSERT INTO saga_effect (what) VALUES (''undo b'')) SELECT CASE WHEN NOT open THEN pg_sleep(600) END FROM saga_gate')),
+    jsonb_build_array('bad', 'SELECT 1 / 0', '{"on_failure": "compensate"}'::jsonb)) AS nodes \gset
+SELECT (create_workflow(jsonb_build_object('id', 'saga_hangs', 'nodes', (SELECT jsonb_agg(jsonb_build_object('id', n -> 0, 'nodeType', 'sql.query', 'config', jsonb_build_object('sql', n -> 1)) || coalesce(n -> 2, '{}')) FROM jsonb_array_elements(:'nodes') AS n),
+    'edges', '[{"from": "a", "to": "b"}, {"from": "b", "to": "bad"}]'::jsonb))).version;
+TRUNCATE saga_effect;
+SELECT execute_workflow('saga_hangs') AS run \gset
+CALL saga_until_undoing(:'run');
+SELECT cancel_execution(:'run', 'enough') AS cancelled, cancel_execution(:'run') AS again;
+SELECT wait_for_execution(:'run', '5 s');
+:outcome
+SELECT type, node_id, data -> 'attempt' AS attempt, data ->> 'sqlstate' AS sqlstate, data ->> 'error' AS error, data -> 'uncompensated' AS uncompensated
+  FROM execution_history WHERE execution_id = :'run' AND (type LIKE 'Comp%' OR type IN ('WorkflowFailed', 'WorkflowCancelled')) ORDER BY version;
+SELECT node_id, status FROM node_executions WHERE execution_id = :'run' ORDER BY node_id;
+:left
+-- Nothing of the interrupted one is left.
+CALL saga_until('SELECT NOT EXISTS (SELECT FROM chronicle.workers WHERE current_node IS NOT NULL AND role = ''executor'')');
+SELECT count(*) FROM saga_effect;
+-- A retry goes on, and its compensations count on: each attempt is started once and ended once.
+UPDATE saga_gate SET open = true;
+SELECT retry_execution(:'run');
+SELECT wait_for_execution(:'run');
+SELECT retry_execution(:'run');
+SELECT wait_for_execution(:'run');
+SELECT type, node_id, data -> 'attempt' AS attempt FROM execution_history WHERE execution_id = :'run' AND type LIKE 'Comp%' ORDER BY version;
+SELECT what, count(*) FROM saga_effect GROUP BY what ORDER BY what;
+-- The policy counts anew: three attempts each time.
+SELECT jsonb_build_array(jsonb_build_array('a', 'SELECT 1 AS x', undo('SELECT 1 / 0', '{"retry": {"max_attempts": 3, "initial_interval": 0}}')), jsonb_build_array('bad', 'SELECT 1 / 0', '{"on_failure": "compensate"}'::jsonb)) AS nodes \gset
+CALL saga_run('never_undone', :'nodes', 'a>bad') \gset
+SELECT retry_execution(:'run', 'a');
+SELECT wait_for_execution(:'run');
+SELECT type, string_agg(data ->> 'attempt', ' ' ORDER BY version) AS attempts FROM execution_history WHERE execution_id = :'run' AND type LIKE 'Comp%' GROUP BY type ORDER BY type;
+-- Compensated because it was cancelled: cancelling once more changes nothing, as long as the run is not paused.
+UPDATE saga_gate SET open = false;
+SELECT version FROM create_workflow((SELECT jsonb_set(definition, '{nodes,2,config,sql}', '"SELECT pg_sleep(600)"') || '{"id": "saga_cancelled"}' FROM workflows WHERE workflow_id = 'saga_hangs'));
+SELECT execute_workflow('saga_cancelled') AS run \gset
+CALL saga_until_bad(:'run');
+SELECT cancel_execution(:'run', 'first');
+CALL saga_until_undoing(:'run');
+SELECT cancel_execution(:'run', 'second');
+SELECT status FROM executions WHERE execution_id = :'run';
+SELECT pause_execution(:'run'), cancel_execution(:'run', 'third');
+SELECT wait_for_execution(:'run', '5 s');
+:outcome
+-- Not begun yet: no attempt, no event of it.
+UPDATE saga_gate SET open = true;
+SELECT execute_workflow('saga_cancelled') AS run \gset
+CALL saga_until_bad(:'run');
+BEGIN;
+SELECT cancel_execution(:'run', 'first'), pause_execution(:'run'), cancel_execution(:'run', 'second');
+COMMIT;
+SELECT status, error FROM executions WHERE execution_id = :'run';
+SELECT type, data -> 'uncompensated' AS uncompensated FROM execution_history WHERE execution_id = :'run' AND (type LIKE 'Comp%' OR type IN ('WorkflowFailed', 'WorkflowCancelled')) ORDER BY version;
+DROP PROCEDURE saga_until, saga_until_undoing, saga_until_bad;
+DROP TABLE saga_gate;

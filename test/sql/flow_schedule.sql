@@ -156,6 +156,7 @@ CALL schedule_define('{"schedule": {"enabled": true, "scheduleType": "immediate"
 SELECT count(*) FROM executions WHERE workflow_id = 'schedule_defined';
 :defined
 SELECT path, problem FROM validate_workflow('{"id": "x", "nodes": [], "metadata": {"schedule": {"enabled": true, "scheduleType": "cron", "cronExpression": "61 * * * *", "timezone": "Mars/Olympus", "catchUp": "often"}}}');
+SELECT path, problem FROM validate_workflow('{"id": "x", "nodes": [{"id": "a", "nodeType": "sql.query", "config": {"sql": "SELECT 1"}}], "metadata": {"schedule": {"enabled": true, "scheduleType": "cron", "cronExpression": "0 0 30 2 *"}}}');
 SELECT path, problem FROM validate_workflow('{"id": "x", "nodes": [{"id": "a", "nodeType": "sql.query", "config": {"sql": "SELECT 1"}}], "metadata": {"schedule": {"enabled": true, "scheduleType": "fixed_rate", "interval": "1 h", "timezone": "Mars/Olympus"}}}');
 
 -- 6. Errors, and rights.

@@ -113,6 +113,21 @@ SELECT wait_for_execution(:'run');
 :show
 SELECT count(*) FROM claim_tasks('nobody', 'w');
 
+-- Its node is held, because the run is paused: nobody looks at it every moment. The run goes on, and its attempt has failed.
+CALL tasks_start('held', '[["t", "task.external", {"queue": "h"}, {"timeout": "50 ms", "on_failure": "continue"}]]') \gset
+SELECT count(*) FROM claim_tasks('h', 'slow', lease => '60 ms', wait => '30 s');
+SELECT pause_execution(:'run');
+CALL tasks_until(format('SELECT state = ''held'' FROM chronicle_data.node_task WHERE execution_id = %L', :'run'));
+CALL tasks_until('SELECT bool_and(deadline < clock_timestamp() - interval ''100 ms'') FROM tasks WHERE queue = ''h''');
+SELECT pg_stat_force_next_flush(), pg_stat_clear_snapshot();
+SELECT xact_commit AS before FROM pg_stat_database WHERE datname = current_database() \gset
+SELECT pg_sleep(2.2);
+SELECT pg_stat_clear_snapshot();
+SELECT xact_commit - :before < 100 AS calm FROM pg_stat_database WHERE datname = current_database();
+SELECT resume_execution(:'run');
+SELECT wait_for_execution(:'run');
+:show
+
 -- 4. Cancelled: gone from the queue; its holder is told.
 CALL tasks_start('cancel', '[["t", "task.external", {"queue": "c"}], ["u", "task.external", {"queue": "c"}]]') \gset
 CALL tasks_until(format('SELECT count(*) = 2 FROM tasks WHERE execution_id = %L', :'run'));

@@ -112,10 +112,25 @@ SELECT create_trigger('trigger_owned', '{secret}') > 0 AS created;
 -- 5. Errors.
 SELECT a AS arguments, o.code, o.message
   FROM unnest(ARRAY[$$'none'$$, 'NULL', $$'trigger_all', '{a-b}'$$, $$'trigger_all', '{workflow}'$$, $$'trigger_all', '{$system}'$$, $$'trigger_all', '{""}'$$, $$'trigger_all', '{NULL}'$$,
-                    $$'trigger_all', NULL, '{$stream-deleted}'$$, $$'trigger_all', NULL, '{NULL}'$$, $$'trigger_all', NULL, '{workflow-x}', '$.a == 1 && $'$$]) AS a,
+                    $$'trigger_all', NULL, '{$stream-deleted}'$$, $$'trigger_all', NULL, '{NULL}'$$, $$'trigger_all', NULL, '{workflow-x}', '$.a == 1 && $'$$, $$'trigger_all', '{}'$$, $$'trigger_all', NULL, '{}'$$]) AS a,
        trigger_raised('SELECT create_trigger(' || a || ')') AS o;
 SELECT o.code, o.message FROM unnest(ARRAY['0', 'NULL']) AS id, trigger_raised(format('SELECT drop_trigger(%s)', id)) AS o ORDER BY 1;
 SELECT o.code FROM trigger_raised('INSERT INTO chronicle_data.event SELECT * FROM chronicle_data.event LIMIT 0') AS o;
+
+-- 6. What the store takes without a trigger it takes with one: numbers beyond a double, deep nesting, and as many as one likes in one
+-- transaction (a run takes no lock). A node that cannot read its input fails, and nothing else.
+SELECT version FROM create_workflow('{"id": "trigger_any", "nodes": [{"id": "blind", "nodeType": "sql.query", "config": {"sql": "SELECT 1 AS x"}},
+    {"id": "reads", "nodeType": "sql.query", "config": {"sql": "SELECT :input AS x"}, "on_failure": "continue"},
+    {"id": "refers", "nodeType": "sql.query", "config": {"sql": "SELECT :type AS x", "parameters": {"type": {"$": "$.input.type"}}}}], "concurrency": {"limit": 5, "key": "$.input.data"}}');
+SELECT create_trigger('trigger_any', '{any}') AS any \gset
+SELECT append_event('any-1', 'Big', '{"x": 1e400}'), append_event('any-1', 'Deep', (repeat('[', 3000) || repeat(']', 3000))::jsonb), append_event('any-1', 'Plain');
+CALL trigger_until_over();
+SELECT e.input ->> 'type' AS type, n.node_id, n.status, n.sqlstate, left(n.error, 50) AS error FROM executions AS e JOIN node_executions AS n USING (execution_id) WHERE e.workflow_id = 'trigger_any' ORDER BY 1, 2;
+SELECT e.input #>> '{data,x}' = (1e400)::numeric::text AS as_it_was FROM executions AS e WHERE e.workflow_id = 'trigger_any' AND e.input ->> 'type' = 'Big';
+BEGIN;
+SELECT count(append_event('any-2', 'Many')), count(execute_workflow('trigger_all')), count(fork_execution(e.execution_id, 'blind')) FROM executions AS e CROSS JOIN generate_series(1, 10) WHERE e.workflow_id = 'trigger_any' AND e.input ->> 'type' = 'Plain';
+SELECT objsubid, count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'userlock' GROUP BY 1 ORDER BY 1;
+ROLLBACK;
 
 SELECT drop_trigger(trigger_id) FROM triggers;
 SELECT revoke_category('trigger_owner', 'secret', 'read'), revoke_access('trigger_writer', 'writer'), revoke_access('trigger_stranger', 'operator');

@@ -207,4 +207,11 @@ TEST(Cron, Problems) {
     EXPECT_EQ(parse_cron("* 24 * * *").problem, "the hour \"24\" is not one from 0 to 23");
 }
 
+TEST(Cron, KnowsWhetherItEverFires) {
+    EXPECT_TRUE(ever_fires(*parse_cron("0 0 29 2 *")));
+    EXPECT_FALSE(ever_fires(*parse_cron("0 0 30 2 *")));
+    EXPECT_FALSE(ever_fires(*parse_cron("0 0 31 4,6,9,11 *")));
+    EXPECT_TRUE(ever_fires(*parse_cron("0 0 30 2 1"))); // or on a Monday
+}
+
 } // namespace

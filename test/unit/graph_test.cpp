@@ -466,9 +466,10 @@ TEST(GraphGoesOn, WhatNobodyNeedsStaysCancelled) {
     run.complete(2);
     run.end(3, NodeState::failed, {});
     EXPECT_EQ(nodes_to_repeat(d, run.state, {}), Nodes{3});
-    const Nodes from{2}; // now 1 is needed again, perhaps: 2 waits for the first of both
+    EXPECT_EQ(nodes_to_repeat(d, run.state, Nodes{2}), (Nodes{2, 3})); // the edge of 0 is live: 2 waits for nothing
+    const Nodes from{0}; // now 2 waits for the first of both
     const Nodes nodes = nodes_to_repeat(d, run.state, from);
-    EXPECT_EQ(std::set<int>(nodes.begin(), nodes.end()), (std::set<int>{1, 2, 3}));
+    EXPECT_EQ(std::set<int>(nodes.begin(), nodes.end()), (std::set<int>{0, 1, 2, 3}));
 }
 
 TEST(GraphGoesOn, WhatWasSkippedStaysSo) {

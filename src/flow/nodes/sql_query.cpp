@@ -7,9 +7,10 @@ NodeOutput run_sql_query(NodeContext &context) {
     core::json parameters = context.config("parameters");
     if (!parameters.is_object())
         parameters = core::json::object();
-    if (!parameters.contains("input"))
+    std::string sql = context.text("sql");
+    if (!parameters.contains("input") && sql.find(":input") != std::string::npos)
         parameters["input"] = context.input();
-    StatementResult result = run_statement(context.text("sql"), parameters, context);
+    StatementResult result = run_statement(sql, parameters, context);
     return {result.rows, result.touched};
 }
 

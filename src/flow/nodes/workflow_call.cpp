@@ -20,8 +20,7 @@ void describe(core::json &wait, const Startable &what) {
 
 Startable find_workflow(const std::string &workflow) {
     Startable what = require_startable(workflow, std::nullopt);
-    if (!what.enabled)
-        pg::raise(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, {.message = "workflow \"" + workflow + "\" is disabled"});
+    check_enabled(what);
     return what;
 }
 
@@ -62,13 +61,15 @@ Startable call_function(const NodeContext &context, const std::string &function)
 } // namespace
 
 NodeOutput run_function_call(NodeContext &context) {
-    core::json whole = to_json(context.context());
+    std::string whole = context.context();
     core::json arguments = context.config("args");
-    if (!arguments.is_null())
-        whole["args"] = arguments;
+    if (!arguments.is_null()) {
+        whole.pop_back();
+        whole += ", \"args\": " + core::write_json(arguments) + "}";
+    }
     std::string stored = pg::resolve_function(context.text("function"), context_function);
     pg::UserFunction function(stored, context_function, GetUserId());
-    NullableDatum argument{pg::make_jsonb(core::write_json(whole)), false};
+    NullableDatum argument{pg::make_jsonb(whole), false};
     NullableDatum result = function.call(&argument);
     return {.records = 1, .value = result.isnull ? "null" : pg::jsonb_to_string(result.value)};
 }
