@@ -6,6 +6,7 @@ GRANT EXECUTE ON FUNCTION
     chronicle_data.sees_execution(text, text),
     chronicle_data.workers(), chronicle_data.node_types(),
     chronicle_data.hidden_versions(bigint), chronicle_data.own_unnamed_events(),
+    chronicle_data.aggregate_fault(text, text, text),
     chronicle_data.projection_lag(bigint, bigint),
     chronicle_data.event_of(chronicle.events),
     chronicle_data.epoch_ms(timestamptz), chronicle_data.ms_between(timestamptz, timestamptz),
