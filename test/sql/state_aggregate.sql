@@ -200,6 +200,24 @@ SELECT append_event_arrays('sum-8', array_fill('T'::text, ARRAY[10]), array_fill
 SELECT stream, version, state FROM snapshots WHERE stream = 'sum-8';
 SELECT failing_streams FROM aggregates WHERE category = 'sum';
 
+-- Pruning: snapshots of another function count for nothing, and go with the next one.
+CREATE FUNCTION apply_pruned(state jsonb, e chronicle.event) RETURNS jsonb LANGUAGE sql RETURN jsonb_build_object('n', (state ->> 'n')::int + 1);
+SELECT create_aggregate('prune', 'apply_pruned', '{"n": 0}', snapshot_every => 10, keep_snapshots => 2);
+CREATE FUNCTION pruned(name text, events int) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    FOR i IN 1 .. events / 10 LOOP
+        PERFORM append_event_arrays(name, array_fill('T'::text, ARRAY[10]), NULL);
+    END LOOP;
+    RETURN (SELECT string_agg(version::text, ' ' ORDER BY version) FROM snapshots WHERE stream = name);
+END $$;
+SELECT pruned('prune-1', 30);
+CREATE OR REPLACE FUNCTION apply_pruned(state jsonb, e chronicle.event) RETURNS jsonb LANGUAGE sql RETURN jsonb_build_object('n', (state ->> 'n')::int + 2);
+SELECT aggregate_state('prune-1'), pruned('prune-1', 0) AS not_yet;
+SELECT pruned('prune-1', 10), pruned('prune-1', 10), pruned('prune-1', 10);
+SELECT v, aggregate_state('prune-1', v) FROM unnest(ARRAY[20, 55]) AS v;
+SELECT drop_aggregate('prune');
+DROP FUNCTION apply_pruned, pruned;
+
 -- Dropping: the snapshots go with it, the events stay.
 SELECT drop_aggregate('sum'), drop_aggregate('kind'), drop_aggregate('merge'), drop_aggregate('patch');
 SELECT count(*) FROM snapshots;

@@ -108,6 +108,13 @@ SELECT drop_aggregate('again');
 SELECT create_aggregate('again', 'apply_other', '{"sum": 0}', snapshot_every => 10);
 SELECT aggregate_state('again-5', 25), aggregate_state('again-5');
 SELECT drop_aggregate('again');
+-- One snapshot is kept beside a base, which is not pruned.
+SELECT create_aggregate('alone', 'apply_sum', '{"sum": 0}', snapshot_every => 10, keep_snapshots => 1);
+SELECT fill('alone-1', 1, 12), set_stream_retention('alone-1', truncate_before => 6);
+SELECT events FROM scavenge();
+SELECT fill('alone-1', 13, 33);
+SELECT n.version, n.base, n.state FROM chronicle_data.snapshot AS n JOIN chronicle_data.stream USING (stream_id) WHERE name = 'alone-1' ORDER BY 1;
+SELECT v, aggregate_state('alone-1', v) FROM unnest(ARRAY[5, 20, 33]) AS v;
 -- An aggregate that comes after the cut.
 SELECT fill('late-1', 1, 10), fill('late-2', 1, 10), set_stream_retention('late-1', max_count => 3), set_stream_retention('late-2', max_count => 3);
 SELECT events FROM scavenge();
