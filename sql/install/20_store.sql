@@ -213,7 +213,7 @@ COMMENT ON FUNCTION chronicle.read_all(bigint, bigint, text[], text[], text, tex
 after_position: NULL the beginning, or the end when backwards; backwards: below it. max_count: rows, from 1.
 categories, types, stream_regex, type_regex, since, until (recorded_at, both included): what does not match is left out. filter: a jsonpath over {"global_position", "stream", "version", "type", "category", "type_version", "event_id", "actor", "data", "metadata"}; a predicate must be true, any other path must find something, its errors are false.
 include_system: also the events of runs that the caller may see (category workflow), as does naming the category.
-Errors: 22023 max_count below 1, a negative position, a bad regex, a filter with a variable (it has no value); 42501 no reader.';
+Errors: 22023 max_count below 1, a negative position, a bad regex, a category with "-", a filter with a variable (it has no value); 42501 no reader.';
 
 CREATE FUNCTION chronicle.read_category(
     category text, after_position bigint DEFAULT NULL, max_count bigint DEFAULT 1000,

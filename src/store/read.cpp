@@ -176,6 +176,8 @@ std::unique_ptr<EventSource> open_read_all(const pg::Arguments &arguments, Snaps
                    .filter = arguments.null(8) ? std::nullopt : std::optional(arguments.datum(8)),
                    .backwards = arguments.boolean(9).value_or(false),
                    .include_system = arguments.boolean(10).value_or(false)};
+    for (const std::string &category : query.categories.value_or(std::vector<std::string>()))
+        check_category(category);
     check_position(query.after);
     require_positive(query.count, "max_count");
     if (query.filter)
