@@ -141,13 +141,13 @@ struct Candidate {
 std::vector<Candidate> read_candidates(const store::StoredBatch &batch) {
     const store::Catalog &c = store::catalog();
     std::vector<Candidate> candidates;
-    types::Upcasts upcasts;
+    store::EventMaker maker;
     pg::IndexReader reader(c.event, c.event_stream_version_key, SnapshotSelf);
     reader.key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(batch.stream_id));
     reader.key(2, BTGreaterEqualStrategyNumber, F_INT8GE, Int64GetDatum(batch.first_version));
     reader.key(2, BTLessEqualStrategyNumber, F_INT8LE, Int64GetDatum(batch.last_version));
     while (reader.next()) {
-        store::EventRow event = store::read_user_event(reader, batch.stream, upcasts);
+        store::EventRow event = maker.make(reader, batch.stream);
         if (!is_system(event))
             candidates.push_back({std::string(event.type), event.position, store::event_object(event)});
     }

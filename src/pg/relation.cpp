@@ -164,11 +164,8 @@ RowReader::~RowReader() {
         ExecDropSingleTupleTableSlot(slot_);
 }
 
-Datum RowReader::column(int attribute, bool *is_null) const {
-    if (attribute < 1)
-        return call([&]() noexcept { return slot_getsysattr(slot_, attribute, is_null); });
-    *is_null = slot_->tts_isnull[attribute - 1];
-    return slot_->tts_values[attribute - 1];
+Datum RowReader::system_column(int attribute, bool *is_null) const {
+    return call([&]() noexcept { return slot_getsysattr(slot_, attribute, is_null); });
 }
 
 IndexReader::IndexReader(Oid table, Oid index, Snapshot snapshot)
@@ -215,8 +212,10 @@ TupleTableSlot *IndexReader::next(bool backwards) {
 
 bool PlaceReader::read(ItemPointerData place, Snapshot snapshot) {
     return call([&]() noexcept {
-        // VACUUM may have cut the end of the table off, and cannot while it is open here.
-        if (ItemPointerGetBlockNumber(&place) >= RelationGetNumberOfBlocks(table_.get()) ||
+        // VACUUM may have cut the end of the table off since the place was seen.
+        if (ItemPointerGetBlockNumber(&place) >= blocks_)
+            blocks_ = RelationGetNumberOfBlocks(table_.get());
+        if (ItemPointerGetBlockNumber(&place) >= blocks_ ||
             !table_tuple_fetch_row_version(table_.get(), &place, snapshot, slot_))
             return false;
         slot_getallattrs(slot_);

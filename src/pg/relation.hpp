@@ -58,7 +58,12 @@ private:
 class RowReader {
 public:
     /// A column of the current row; system columns by their negative numbers.
-    Datum column(int attribute, bool *is_null) const;
+    Datum column(int attribute, bool *is_null) const {
+        if (attribute < 1)
+            return system_column(attribute, is_null);
+        *is_null = slot_->tts_isnull[attribute - 1];
+        return slot_->tts_values[attribute - 1];
+    }
     /// Where the current row lies.
     ItemPointerData place() const { return slot_->tts_tid; }
 
@@ -67,6 +72,7 @@ protected:
     ~RowReader();
     RowReader(const RowReader &) = delete;
     RowReader &operator=(const RowReader &) = delete;
+    Datum system_column(int attribute, bool *is_null) const;
     Table table_;
     TupleTableSlot *slot_;
     int exceptions_;
@@ -103,6 +109,9 @@ public:
     explicit PlaceReader(Oid table) : RowReader(table) {}
     /// False when nothing visible lies there (any more). It may be another row than the one that was seen.
     bool read(ItemPointerData place, Snapshot snapshot);
+
+private:
+    BlockNumber blocks_ = 0; // of the table; it cannot become smaller while it is open here
 };
 
 } // namespace chronicle::pg

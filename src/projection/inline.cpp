@@ -80,7 +80,7 @@ int64 apply_rest(const Projection &projection, const Progress &progress, int64 p
 void collect(const Projection &projection, const std::vector<store::StoredBatch> &batches, Batch &batch) {
     const store::Catalog &c = store::catalog();
     pg::LatestSnapshotScope snapshot;
-    types::Upcasts upcasts;
+    store::EventMaker maker;
     for (const store::StoredBatch &stored : batches) {
         if (!projection.filter.wants_category(stored.category))
             continue;
@@ -94,7 +94,7 @@ void collect(const Projection &projection, const std::vector<store::StoredBatch>
         reader.key(2, BTLessEqualStrategyNumber, F_INT8LE, Int64GetDatum(stored.last_version));
         pg::MemoryScope per_event("chronicle inline"); // after the reader, which keeps what it allocates
         while (reader.next()) {
-            store::EventRow event = store::read_user_event(reader, stored.stream, upcasts);
+            store::EventRow event = maker.make(reader, stored.stream);
             if (projection.filter.wants(event))
                 batch.add(event);
             per_event.reset();

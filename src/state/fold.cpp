@@ -128,10 +128,10 @@ bool Fold::walk(int64 up_to, const Visit &visit) {
     reader.key(2, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(progress_.version));
     if (up_to < PG_INT64_MAX)
         reader.key(2, BTLessEqualStrategyNumber, F_INT8LE, Int64GetDatum(up_to));
-    types::Upcasts upcasts;
+    store::EventMaker maker;
     pg::MemoryScope per_event("chronicle event");
     while (reader.next()) {
-        store::EventRow event = store::read_user_event(reader, stream_, upcasts);
+        store::EventRow event = maker.make(reader, stream_);
         if (event.version != progress_.version + 1)
             return false;
         if (visit && !visit(event, *applier_, true))

@@ -4,7 +4,6 @@
 #include "store/event_row.hpp"
 
 #include "pg/datum.hpp"
-#include "store/kind.hpp"
 #include "store/stream.hpp"
 
 namespace chronicle::store {
@@ -36,27 +35,37 @@ EventSource::~EventSource() {
         MemoryContextDelete(row_memory_);
 }
 
-EventRow read_user_event(const pg::RowReader &reader, std::string_view stream, types::Upcasts &upcasts) {
-    bool is_null;
-    int32 kind_id = DatumGetInt32(reader.column(6, &is_null));
-    const Kind &kind = kind_of(kind_id);
-    EventRow row{.position = DatumGetInt64(reader.column(1, &is_null)),
-                 .version = DatumGetInt64(reader.column(3, &is_null)),
-                 .stream = stream,
-                 .category = kind.category,
-                 .type = kind.type,
-                 .data = reader.column(11, &is_null),
-                 .metadata = reader.column(12, &is_null),
-                 .event_id = reader.column(8, &is_null),
-                 .recorded_at = reader.column(4, &is_null),
-                 .actor = reader.column(10, &is_null),
-                 .type_version = DatumGetInt32(reader.column(7, &is_null))};
-    if (upcasts.apply(kind.type, row.position, row.type_version, row.data)) {
-        const Kind &again = kind_of(kind_id); // users' code ran, and may have emptied the cache of kinds
-        row.category = again.category;
-        row.type = again.type;
+const EventMaker::Known &EventMaker::kind(int32 kind_id) {
+    if (last_ && last_kind_ == kind_id)
+        return *last_;
+    Known &known = kinds_[kind_id];
+    if (known.type_text == 0) {
+        known.kind = kind_of(kind_id);
+        pg::MemorySwitch to_scan(memory_);
+        known.type_text = pg::make_text(known.kind.type);
     }
-    return row;
+    last_kind_ = kind_id;
+    last_ = &known;
+    return known;
+}
+
+void EventMaker::make(const pg::RowReader &reader, std::string_view stream, EventRow &row) {
+    bool is_null;
+    const Known &known = kind(DatumGetInt32(reader.column(6, &is_null)));
+    row.position = DatumGetInt64(reader.column(1, &is_null));
+    row.version = DatumGetInt64(reader.column(3, &is_null));
+    row.stream = stream;
+    row.category = known.kind.category;
+    row.type = known.kind.type;
+    row.data = reader.column(11, &is_null);
+    row.metadata = reader.column(12, &is_null);
+    row.event_id = reader.column(8, &is_null);
+    row.recorded_at = reader.column(4, &is_null);
+    row.actor = reader.column(10, &is_null);
+    row.stream_text = 0;
+    row.type_text = known.type_text;
+    row.type_version = DatumGetInt32(reader.column(7, &is_null));
+    upcasts_.apply(known.kind.type, row.position, row.type_version, row.data);
 }
 
 EventRow read_run_event(const pg::RowReader &reader, std::string_view stream, std::string &type) {
@@ -84,10 +93,10 @@ void event_values(const EventRow &row, EventColumns wanted, Datum *values, bool 
     std::fill(nulls, nulls + event_columns, true);
     set(1, Int64GetDatum(row.position));
     if (wants(2))
-        set(2, pg::make_text(row.stream));
+        set(2, row.stream_text != 0 ? row.stream_text : pg::make_text(row.stream));
     set(3, Int64GetDatum(row.version));
     if (wants(4))
-        set(4, pg::make_text(row.type));
+        set(4, row.type_text != 0 ? row.type_text : pg::make_text(row.type));
     set(5, row.data);
     set(6, row.metadata);
     set(7, row.event_id);

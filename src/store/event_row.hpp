@@ -2,6 +2,7 @@
 #pragma once
 
 #include "pg/relation.hpp"
+#include "store/kind.hpp"
 #include "types/upcast.hpp"
 
 namespace chronicle::store {
@@ -10,6 +11,7 @@ struct EventRow {
     int64 position = 0, version = 0;
     std::string_view stream, category, type; // valid until the reader moves on
     Datum data = 0, metadata = 0, event_id = 0, recorded_at = 0, actor = 0;
+    Datum stream_text = 0, type_text = 0; // as texts, where the reader has them at hand
     int32 type_version = 1;
 };
 
@@ -43,9 +45,32 @@ private:
     int exceptions_;
 };
 
-/// The row of chronicle_data.event that the reader stands on, of a stream whose name the caller knows.
-/// `upcasts` bring its data to the newest version of its type; they belong to the scan.
-EventRow read_user_event(const pg::RowReader &reader, std::string_view stream, types::Upcasts &upcasts);
+/// Makes events of rows of chronicle_data.event, in the newest version of their types. For one scan: what many rows
+/// have in common is kept, in the memory context that is current when this is made.
+class EventMaker {
+public:
+    EventMaker() : memory_(CurrentMemoryContext) {}
+    /// The event that the reader stands on, of a stream whose name the caller knows.
+    void make(const pg::RowReader &reader, std::string_view stream, EventRow &row);
+    EventRow make(const pg::RowReader &reader, std::string_view stream) {
+        EventRow row;
+        make(reader, stream, row);
+        return row;
+    }
+
+private:
+    struct Known {
+        Kind kind;
+        Datum type_text = 0;
+    };
+    const Known &kind(int32 kind_id);
+    MemoryContext memory_;
+    types::Upcasts upcasts_;
+    std::unordered_map<int32, Known> kinds_;
+    int32 last_kind_ = 0;
+    const Known *last_ = nullptr;
+};
+
 /// The row of chronicle_data.workflow_event that the reader stands on. `type` keeps the type's text.
 EventRow read_run_event(const pg::RowReader &reader, std::string_view stream, std::string &type);
 

@@ -60,28 +60,34 @@ bool among(const std::optional<std::vector<std::string>> &wanted, std::string_vi
     return !wanted || std::find(wanted->begin(), wanted->end(), value) != wanted->end();
 }
 
-// Streams by id, as the snapshot sees them.
+// Streams by id, as the snapshot sees them. Their names as texts lie in the memory of the scan.
 class Streams {
 public:
     struct Known {
         std::string name;
+        Datum text = 0;
         int64 hidden = 0;
-        bool readable = true; // by the caller
+        bool wanted = true; // and the caller may read it
     };
-    const Known &of(int64 id, Snapshot snapshot) {
-        auto found = known_.find(id);
-        if (found != known_.end())
-            return found->second;
-        Known known;
-        if (std::optional<Stream> stream = find_stream_by_id(id, snapshot, &known.name))
-            known.hidden = hidden_versions(*stream, category_of(known.name), snapshot);
+    explicit Streams(Snapshot snapshot) : hidden_(snapshot), finder_(snapshot), memory_(CurrentMemoryContext) {}
+    template <typename Wanted> const Known &of(int64 id, Wanted &&wanted) {
+        Known &known = known_[id];
+        if (known.text != 0)
+            return known;
+        if (std::optional<Stream> stream = finder_.find(id, &known.name))
+            known.hidden = hidden_.of(*stream, category_of(known.name));
         else // made by another session after the snapshot, and written by ours
             (void)find_stream_by_id(id, SnapshotSelf, &known.name);
-        known.readable = access::may_read_stream(known.name);
-        return known_.emplace(id, std::move(known)).first->second;
+        known.wanted = access::may_read_stream(known.name) && wanted(category_of(known.name));
+        pg::MemorySwitch to_scan(memory_);
+        known.text = pg::make_text(known.name);
+        return known;
     }
 
 private:
+    HiddenVersions hidden_;
+    StreamFinder finder_;
+    MemoryContext memory_;
     std::unordered_map<int64, Known> known_;
 };
 
@@ -117,7 +123,7 @@ private:
 class LogReader : public EventSource {
 public:
     LogReader(LogQuery query, Snapshot snapshot, int64 mark)
-        : query_(std::move(query)), snapshot_(snapshot), mark_(mark) {
+        : query_(std::move(query)), snapshot_(snapshot), mark_(mark), streams_(snapshot) {
         if (query_.filter)
             path_.emplace(*query_.filter);
         wants_runs_ = query_.include_system || (query_.categories && among(query_.categories, workflow_category));
@@ -143,10 +149,9 @@ private:
                 query_.scan->rows++;
                 query_.scan->position = current_->position;
             }
-            row_ = current_->of_runs ? run_row(current_->row()) : user_row(current_->row());
-            if (row_ && passes(*row_)) {
+            if ((current_->of_runs ? run_row(current_->row()) : user_row(current_->row())) && passes(row_)) {
                 found_++;
-                return &*row_;
+                return &row_;
             }
             pg::check_interrupts();
         }
@@ -223,24 +228,26 @@ private:
         return best;
     }
 
-    std::optional<EventRow> user_row(const pg::RowReader &reader) {
+    // False: not for this reader.
+    bool user_row(const pg::RowReader &reader) {
         bool is_null;
-        const Streams::Known &stream = streams_.of(DatumGetInt64(reader.column(2, &is_null)), snapshot_);
-        if (DatumGetInt64(reader.column(3, &is_null)) <= stream.hidden || !stream.readable ||
-            !wants_category(category_of(stream.name)))
-            return std::nullopt;
-        return read_user_event(reader, stream.name, upcasts_);
+        const Streams::Known &stream =
+            streams_.of(DatumGetInt64(reader.column(2, &is_null)),
+                        [this](std::string_view category) { return wants_category(category); });
+        if (DatumGetInt64(reader.column(3, &is_null)) <= stream.hidden || !stream.wanted)
+            return false;
+        maker_.make(reader, stream.name, row_);
+        row_.stream_text = stream.text;
+        return true;
     }
 
-    std::optional<EventRow> run_row(const pg::RowReader &reader) {
+    bool run_row(const pg::RowReader &reader) {
         bool is_null;
         const Runs::Run &run = runs_.of(pg::to_uuid(reader.column(2, &is_null)), snapshot_);
         if (!run.visible)
-            return std::nullopt;
-        EventRow row = read_run_event(reader, run.stream, run_type_);
-        if (!among(query_.types, run_type_) || (query_.type_regex && !matches(query_.type_regex->c_str(), run_type_)))
-            return std::nullopt;
-        return row;
+            return false;
+        row_ = read_run_event(reader, run.stream, run_type_);
+        return among(query_.types, run_type_) && (!query_.type_regex || matches(query_.type_regex->c_str(), run_type_));
     }
 
     bool passes(const EventRow &row) {
@@ -265,12 +272,12 @@ private:
     std::optional<PathFilter> path_;
     std::vector<std::unique_ptr<LogSource>> sources_;
     Streams streams_;
-    types::Upcasts upcasts_;
+    EventMaker maker_;
     Runs runs_;
     std::string run_type_;
     bool started_ = false;
     LogSource *current_ = nullptr;
-    std::optional<EventRow> row_;
+    EventRow row_;
     int64 found_ = 0;
 };
 

@@ -50,7 +50,7 @@ void put_unnamed_events(ReturnSetInfo *result, int64 first) {
     const Catalog &c = catalog();
     pg::IndexReader reader(c.event, c.event_pkey, snapshot);
     reader.key(1, BTGreaterEqualStrategyNumber, F_INT8GE, Int64GetDatum(first));
-    types::Upcasts upcasts;
+    EventMaker maker;
     pg::MemoryScope per_row("chronicle own events");
     while (reader.next()) {
         per_row.reset();
@@ -63,7 +63,7 @@ void put_unnamed_events(ReturnSetInfo *result, int64 first) {
                      sees_kind(DatumGetInt32(reader.column(6, &is_null)), snapshot);
         std::string name;
         if (!named && find_stream_by_id(stream, SnapshotSelf, &name) && access::may_read_stream(name))
-            put(result, read_user_event(reader, name, upcasts));
+            put(result, maker.make(reader, name));
     }
 }
 

@@ -39,7 +39,8 @@ void bound_version(pg::IndexReader &reader, const Range &range) {
 // A stream of users' events.
 class StreamReader : public EventSource {
 public:
-    StreamReader(std::string name, const Range &range, Snapshot snapshot) : name_(std::move(name)), range_(range) {
+    StreamReader(std::string name, const Range &range, Snapshot snapshot)
+        : name_(std::move(name)), range_(range), text_(pg::make_text(name_)) {
         std::optional<Stream> found = find_visible_stream(name_, snapshot);
         if (!found)
             return;
@@ -57,14 +58,17 @@ private:
         if (!reader_ || (range_.count && given_ >= *range_.count) || !reader_->next(range_.backwards))
             return nullptr;
         given_++;
-        return &row_.emplace(read_user_event(*reader_, name_, upcasts_));
+        maker_.make(*reader_, name_, row_);
+        row_.stream_text = text_;
+        return &row_;
     }
 
     const std::string name_;
     const Range range_;
     std::optional<pg::IndexReader> reader_; // nothing: no such stream
-    std::optional<EventRow> row_;
-    types::Upcasts upcasts_;
+    const Datum text_;
+    EventRow row_;
+    EventMaker maker_;
     int64 given_ = 0;
 };
 

@@ -84,8 +84,15 @@ TimestampTz retention_now() {
 TimestampTz age_cutoff(const Interval &max_age) { return minus_age(retention_now(), max_age); }
 
 int64 hidden_versions(const Stream &stream, std::string_view category, Snapshot snapshot) {
+    return HiddenVersions(snapshot).of(stream, category);
+}
+
+int64 HiddenVersions::of(const Stream &stream, std::string_view category) {
+    auto known = categories_.find(category);
+    if (known == categories_.end())
+        known = categories_.emplace(category, find_category_retention(category, snapshot_)).first;
     int64 hidden = std::max(stream.hidden, stream.removed);
-    Retention kept = find_category_retention(category, snapshot);
+    Retention kept = known->second;
     if (!kept.any() && !stream.retention.any())
         return hidden;
     if (stream.retention.max_count)
@@ -96,11 +103,11 @@ int64 hidden_versions(const Stream &stream, std::string_view category, Snapshot 
         hidden = std::max(hidden, *stream.retention.truncate_before - 1);
     if (!kept.max_count && !kept.max_age)
         return hidden;
-    int64 last = last_visible_version(stream.id, snapshot);
+    int64 last = last_visible_version(stream.id, snapshot_);
     if (kept.max_count)
         hidden = std::max(hidden, last - *kept.max_count);
     if (kept.max_age && hidden < last)
-        hidden = last_version_before(stream.id, hidden, last, age_cutoff(*kept.max_age), snapshot);
+        hidden = last_version_before(stream.id, hidden, last, age_cutoff(*kept.max_age), snapshot_);
     return hidden;
 }
 

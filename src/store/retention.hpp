@@ -3,11 +3,24 @@
 
 #include "store/stream.hpp"
 
+#include <map>
+
 namespace chronicle::store {
 
 /// Versions up to the result are hidden from a reader with this snapshot: deleted, removed, or outside of what the
 /// stream's retention, or its category's, keeps.
 int64 hidden_versions(const Stream &stream, std::string_view category, Snapshot snapshot);
+
+/// The same for many streams: what categories keep is looked up once.
+class HiddenVersions {
+public:
+    explicit HiddenVersions(Snapshot snapshot) : snapshot_(snapshot) {}
+    int64 of(const Stream &stream, std::string_view category);
+
+private:
+    Snapshot snapshot_;
+    std::map<std::string, Retention, std::less<>> categories_;
+};
 
 /// The same for the caller of an SQL function, which a view calls for each row; nothing: there is no such stream, or
 /// the caller may not read it. Cheap: the call keeps the answers (in its fn_extra).

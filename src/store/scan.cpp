@@ -112,17 +112,37 @@ void on_relation_paths(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEn
     });
 }
 
-// The tuple that is scanned has all columns of chronicle.event; those that nobody uses stay NULL.
-List *scanned_columns(Index rti, Oid event_type) {
-    List *columns = NIL;
-    TupleDesc row = lookup_rowtype_tupdesc(event_type, -1);
-    for (int i = 0; i < event_columns; i++) {
-        const FormData_pg_attribute *a = TupleDescAttr(row, i);
-        Var *column = makeVar(static_cast<int>(rti), a->attnum, a->atttypid, a->atttypmod, a->attcollation, 0);
-        columns = lappend(columns, makeTargetEntry(&column->xpr, a->attnum, nullptr, false));
+// The columns that the target list or a filter uses. The target list of the plan may still be exchanged for another one
+// over the same columns, so those of the relation count.
+List *used_columns(const RelOptInfo *rel, const CustomScan *scan) {
+    constexpr int flags = PVC_RECURSE_AGGREGATES | PVC_RECURSE_WINDOWFUNCS | PVC_RECURSE_PLACEHOLDERS;
+    List *used = pull_var_clause(reinterpret_cast<Node *>(rel->reltarget->exprs), flags);
+    used = list_concat(used, pull_var_clause(reinterpret_cast<Node *>(scan->scan.plan.qual), flags));
+    return used;
+}
+
+void add_column(CustomScan *scan, Var *column) {
+    AttrNumber number = static_cast<AttrNumber>(list_length(scan->custom_scan_tlist) + 1);
+    scan->custom_scan_tlist = lappend(scan->custom_scan_tlist, makeTargetEntry(&column->xpr, number, nullptr, false));
+    scan->custom_private = lappend_int(scan->custom_private, column->varattno);
+}
+
+// The tuple that is scanned has the columns that are used, in the order of the target list: where that is nothing but
+// columns, the executor has nothing to project.
+void choose_columns(const RelOptInfo *rel, CustomScan *scan) {
+    List *known = NIL;
+    List *used = used_columns(rel, scan);
+    ListCell *cell;
+    foreach (cell, used) {
+        Var *column = lfirst_node(Var, cell);
+        bool of_another = column->varno != static_cast<int>(rel->relid); // LATERAL: it will be a parameter
+        if (of_another || list_member(known, column))
+            continue;
+        known = lappend(known, column);
+        add_column(scan, column);
     }
-    ReleaseTupleDesc(row);
-    return columns;
+    if (known == NIL) // count(*): an empty list would mean a table's row type
+        add_column(scan, makeVar(static_cast<int>(rel->relid), 1, INT8OID, -1, InvalidOid, 0));
 }
 
 Plan *make_plan(PlannerInfo *root, RelOptInfo *rel, CustomPath *path, List *tlist, List *clauses, List *) {
@@ -131,14 +151,8 @@ Plan *make_plan(PlannerInfo *root, RelOptInfo *rel, CustomPath *path, List *tlis
     scan->scan.plan.qual = extract_actual_clauses(clauses, false);
     scan->flags = path->flags;
     const FuncExpr *call = call_in(planner_rt_fetch(rel->relid, root));
-    scan->custom_scan_tlist = scanned_columns(rel->relid, call->funcresulttype);
+    choose_columns(rel, scan);
     scan->custom_exprs = list_make1(copyObjectImpl(call));
-    Bitmapset *columns = columns_of(rel, scan->scan.plan.qual);
-    EventColumns wanted = 0;
-    for (int i = 1; i <= event_columns; i++)
-        if (uses(columns, i))
-            wanted |= 1u << (i - 1);
-    scan->custom_private = list_make1(makeInteger(static_cast<int>(wanted)));
     scan->methods = &scan_methods;
     return &scan->scan.plan;
 }
@@ -149,6 +163,8 @@ struct EventScan {
     CustomScanState css; // first: the executor knows only this
     EventOpener open;
     EventColumns wanted;
+    int count; // of the columns of a tuple
+    int columns[event_columns]; // of the event, by their numbers
     FunctionCallInfo call; // the function's arguments, evaluated
     List *arguments; // their ExprStates
     MemoryContext memory; // of the source, emptied when it is closed
@@ -175,7 +191,11 @@ void begin(CustomScanState *node, EState *estate, int) {
     FmgrInfo *info = static_cast<FmgrInfo *>(palloc0(sizeof(FmgrInfo)));
     fmgr_info_cxt(function->funcid, info, estate->es_query_cxt);
     scan->open = event_opener(info->fn_addr);
-    scan->wanted = static_cast<EventColumns>(intVal(linitial(plan->custom_private)));
+    ListCell *cell;
+    foreach (cell, plan->custom_private) {
+        scan->columns[scan->count++] = lfirst_int(cell);
+        scan->wanted |= 1u << (lfirst_int(cell) - 1);
+    }
     scan->call = static_cast<FunctionCallInfo>(palloc0(SizeForFunctionCallInfo(count)));
     InitFunctionCallInfoData(*scan->call, info, static_cast<short>(count), function->inputcollid, nullptr, nullptr);
     scan->arguments = ExecInitExprList(function->args, &node->ss.ps);
@@ -213,7 +233,13 @@ TupleTableSlot *fetch(ScanState *node) {
         if (!row)
             return;
         pg::MemorySwitch to_row(scan->source->row_memory());
-        event_values(*row, scan->wanted, slot->tts_values, slot->tts_isnull);
+        Datum values[event_columns];
+        bool nulls[event_columns];
+        event_values(*row, scan->wanted, values, nulls);
+        for (int i = 0; i < scan->count; i++) {
+            slot->tts_values[i] = values[scan->columns[i] - 1];
+            slot->tts_isnull[i] = nulls[scan->columns[i] - 1];
+        }
         ExecStoreVirtualTuple(slot);
     });
     return slot;

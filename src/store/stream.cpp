@@ -211,6 +211,46 @@ std::optional<Stream> find_stream_by_id(int64 id, Snapshot snapshot, std::string
     return read_row(reader);
 }
 
+namespace {
+
+// Where rows of streams were seen, by the streams' ids. A row that has moved is not visible there, or is another's.
+std::unordered_map<int64, ItemPointerData> &places_by_id() {
+    static std::unordered_map<int64, ItemPointerData> *known = nullptr;
+    static uint64 generation = 0;
+    if (!known)
+        known = new std::unordered_map<int64, ItemPointerData>();
+    if (generation != catalog().generation || known->size() >= seen_limit)
+        known->clear();
+    generation = catalog().generation;
+    return *known;
+}
+
+Stream named_row(const pg::RowReader &reader, std::string *name) {
+    bool is_null;
+    if (name)
+        *name = pg::to_string(reader.column(2, &is_null));
+    return read_row(reader);
+}
+
+} // namespace
+
+StreamFinder::StreamFinder(Snapshot snapshot)
+    : snapshot_(snapshot), place_(catalog().stream), index_(catalog().stream, catalog().stream_pkey, snapshot) {}
+
+std::optional<Stream> StreamFinder::find(int64 id, std::string *name) {
+    auto &known = places_by_id();
+    bool is_null;
+    if (auto found = known.find(id); found != known.end() && place_.read(found->second, snapshot_) &&
+                                     DatumGetInt64(place_.column(1, &is_null)) == id)
+        return named_row(place_, name);
+    index_.restart();
+    index_.key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(id));
+    if (!index_.next())
+        return std::nullopt;
+    known.insert_or_assign(id, index_.place());
+    return named_row(index_, name);
+}
+
 std::optional<Stream> find_visible_stream(std::string_view stream, Snapshot snapshot) {
     std::optional<Stream> found = find_stream(stream, snapshot);
     if (found || snapshot == SnapshotSelf)

@@ -1,7 +1,7 @@
 // Streams: names, ids, locks, and the last number given.
 #pragma once
 
-#include "pg/guard.hpp"
+#include "pg/relation.hpp"
 
 extern "C" {
 #include "datatype/timestamp.h"
@@ -52,6 +52,19 @@ std::optional<Stream> find_stream(std::string_view stream, Snapshot snapshot);
 std::optional<Stream> find_visible_stream(std::string_view stream, Snapshot snapshot);
 /// The same by its id; `name` may be nullptr.
 std::optional<Stream> find_stream_by_id(int64 id, Snapshot snapshot, std::string *name);
+
+/// The same for many streams of one snapshot, in one scan: rows that this process has seen before are looked for where
+/// they were.
+class StreamFinder {
+public:
+    explicit StreamFinder(Snapshot snapshot);
+    std::optional<Stream> find(int64 id, std::string *name);
+
+private:
+    Snapshot snapshot_;
+    pg::PlaceReader place_;
+    pg::IndexReader index_;
+};
 /// CH002 for a stream that is tombstoned.
 void check_not_tombstoned(const std::string &name, const std::optional<Stream> &stream);
 /// The newest committed state and our own changes, faster for streams that this process has seen before. The caller

@@ -117,12 +117,11 @@ Datum Upcasts::run(const OwnedFunction &upcaster, const std::string &type, int32
     return made.value;
 }
 
-bool Upcasts::follow(const std::string &type, int64 position, int32 &version, Datum &data) {
+void Upcasts::follow(const std::string &type, int64 position, int32 &version, Datum &data) {
     std::shared_ptr<const EventType> known = find_type(type);
     if (!known)
-        return false;
+        return;
     int32 end = reached(*known, version);
-    bool runs = version < end;
     for (; version < end; version++) {
         const OwnedFunction &upcaster = known->upcasters.at(version);
         try {
@@ -134,7 +133,6 @@ bool Upcasts::follow(const std::string &type, int64 position, int32 &version, Da
             raise_failed(error, upcaster, type, version, position);
         }
     }
-    return runs;
 }
 
 // --- for view events ---

@@ -8,12 +8,13 @@ namespace chronicle::types {
 /// For one scan: keeps the functions that it needs, in the memory context that is current when it is made.
 class Upcasts {
 public:
-    Upcasts() : memory_(CurrentMemoryContext) {}
+    Upcasts() : memory_(CurrentMemoryContext), any_(any_upcasters()) {}
     /// Data of a version as the newest that the type's upcasters lead to, step by step; they stop where one is missing.
-    /// Version and data are changed; true: users' code ran. The position is for the error: 42883, 42704, 22004, or what
+    /// Version and data are changed. The position is for the error: 42883, 42704, 22004, or what
     /// the upcaster raised, with type and version.
-    bool apply(std::string_view type, int64 position, int32 &version, Datum &data) {
-        return any_upcasters() && follow(std::string(type), position, version, data);
+    void apply(std::string_view type, int64 position, int32 &version, Datum &data) {
+        if (any_)
+            follow(std::string(type), position, version, data);
     }
 
 private:
@@ -22,10 +23,11 @@ private:
         std::string search_path;
         pg::UserFunction function;
     };
-    bool follow(const std::string &type, int64 position, int32 &version, Datum &data);
+    void follow(const std::string &type, int64 position, int32 &version, Datum &data);
     Datum run(const OwnedFunction &upcaster, const std::string &type, int32 version, Datum data);
 
     MemoryContext memory_;
+    const bool any_;
     std::unordered_map<std::string, Step> steps_; // by function and owner
 };
 

@@ -39,6 +39,12 @@ SELECT s.stream = :'s' AS first, e.versions FROM scan s, LATERAL (SELECT array_a
 SELECT count(*), count(DISTINCT e.stream) FROM scan s CROSS JOIN LATERAL read_category(:'category', max_count => length(s.stream) - length(s.stream) + 3) e;
 SELECT count(*) FROM scan s JOIN read_category(:'category') e USING (stream) WHERE e.version = (SELECT max(version) FROM read_stream(s.stream));
 SELECT count(*) FROM scan s LEFT JOIN LATERAL read_stream(s.stream || 'x') e ON true WHERE e.version IS NULL;
+-- A filter over columns of both sides; one over columns that are not in the target list; a column twice; none at all; expressions.
+SELECT count(*), bool_and(e.version > length(s.stream) - length(s.stream) + 2) FROM scan s CROSS JOIN LATERAL (SELECT * FROM read_stream(s.stream) r WHERE r.version > length(s.stream) - length(s.stream) + 2 OFFSET 0) e;
+SELECT count(e.type) FROM scan s JOIN LATERAL read_stream(s.stream) e ON e.version + length(e.stream) > length(s.stream) + 2;
+SELECT type, version, type AS again, version * 2 AS twice FROM read_stream(:'s') WHERE data ->> 'n' IN ('1', '2') AND category = :'category';
+SELECT count(*) FROM read_stream(:'s') WHERE stream IS NOT NULL;
+SELECT version + 1 AS next FROM read_stream(:'s') ORDER BY data ->> 'n' DESC, version LIMIT 2;
 SELECT count(*) FROM read_category(:'category', (SELECT min(global_position) FROM read_category(:'category')), 3 + (SELECT count(*) FROM scan));
 SELECT version FROM read_stream(:'s') UNION SELECT version FROM read_stream(:'s', 4) ORDER BY 1;
 UPDATE scan SET stream = e.stream FROM read_stream(:'s') e WHERE e.stream = scan.stream AND e.version = 5 RETURNING e.version;
