@@ -3,6 +3,7 @@
 
 #include "flow/batch_context.hpp"
 #include "flow/compensation.hpp"
+#include "flow/patience.hpp"
 #include "flow/sandbox.hpp"
 #include "flow/waiting.hpp"
 #include "settings.hpp"
@@ -432,7 +433,25 @@ void Batch::replay(Member &member, Progress &progress) {
         progress.completed(member.result);
 }
 
+// As long as the work took, which then costs twice its time at most: one of many executors is not to stand still for
+// a caller's transaction that stays open.
+int64 Batch::patience() const {
+    constexpr int64 at_least_ms = 1000;
+    return std::max(at_least_ms, std::min<int64>((GetCurrentTimestamp() - begun_) / 1000, PG_INT32_MAX));
+}
+
 void Batch::finish() {
+    try {
+        PatienceScope patience(this->patience());
+        record();
+    } catch (const pg::Error &error) {
+        if (error.sqlstate() == ERRCODE_LOCK_NOT_AVAILABLE)
+            throw RunHeld{};
+        throw;
+    }
+}
+
+void Batch::record() {
     access::EngineScope engine;
     lock_execution(claim_.execution);
     verify_lease();

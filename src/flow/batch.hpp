@@ -10,6 +10,8 @@ namespace chronicle::flow {
 
 /// The claim is not ours any more: the run is over, or the node was taken back. Nothing may be committed.
 struct LeaseLost {};
+/// Somebody has the run in hand, and does not let go of it.
+struct RunHeld {};
 /// What this batch did must be undone, and its first node run by itself.
 struct RepeatAlone {};
 
@@ -59,6 +61,8 @@ private:
     void settle(Member &member, TimestampTz started, int attempt, const std::optional<pg::Error> &error);
     bool may_run_here(int node) const;
     int budget_left() const;
+    void record();
+    int64 patience() const;
     void verify_lease();
     void replay(Member &member, Progress &progress);
     void settle_wait(Member &member, Progress &progress);

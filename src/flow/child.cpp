@@ -20,6 +20,7 @@
 
 #include "flow/control.hpp"
 #include "flow/node.hpp"
+#include "flow/patience.hpp"
 #include "flow/queue.hpp"
 #include "flow/start.hpp"
 #include "pg/xact.hpp"
@@ -399,18 +400,15 @@ void cancel_abandoned() {
             all.push_back({rows[i].int8(1), rows[i].int4(2), rows[i].uuid(3)});
     }
     pg::commit_transaction();
-    for (const Abandoned &one : all) { // one run at a time
-        pg::start_transaction();
-        {
+    for (const Abandoned &one : all) // one run at a time
+        (void)try_in_transaction([&]() {
             access::EngineScope engine;
-            if (try_lock_execution(one.child)) { // else the next look
-                cancel_run(one.child, "the node that started it waits no more");
-                pg::Values values;
-                remove.run(values.int8(one.call).int4(one.item));
-            }
-        }
-        pg::commit_transaction();
-    }
+            if (!try_lock_execution(one.child)) // the next look
+                return;
+            cancel_run(one.child, "the node that started it waits no more");
+            pg::Values values;
+            remove.run(values.int8(one.call).int4(one.item));
+        });
 }
 
 } // namespace chronicle::flow

@@ -2,6 +2,7 @@
 #include "flow/json.hpp"
 #include "flow/compensation.hpp"
 #include "flow/limits.hpp"
+#include "flow/patience.hpp"
 #include "flow/waiting.hpp"
 #include "flow/queue.hpp"
 
@@ -22,7 +23,7 @@ constexpr int candidate_limit = 16;
 constexpr size_t locked_limit = 64; // runs passed over in one look
 constexpr int loss_limit = 3;
 constexpr int look_again_ms = 50;
-constexpr const char *lock_wait = "100ms";
+constexpr int64 lock_wait_ms = 100;
 
 bool lost_and_locked = false; // reclaim() could not take back all
 
@@ -134,8 +135,7 @@ bool record_claim(const Claim &claim, TimestampTz now) {
 }
 
 void lock_for_a_while(const pg::Uuid &execution) {
-    pg::GucScope settings;
-    settings.set("lock_timeout", lock_wait);
+    PatienceScope patience(lock_wait_ms);
     lock_execution(execution);
 }
 
@@ -324,9 +324,8 @@ void reclaim() {
     std::vector<Lost> all = find_lost();
     pg::commit_transaction();
     for (const Lost &lost : all) {
-        pg::start_transaction();
-        lost_and_locked |= !take_back(lost);
-        pg::commit_transaction();
+        bool taken = false;
+        lost_and_locked |= !try_in_transaction([&]() { taken = take_back(lost); }) || !taken;
     }
 }
 
@@ -364,9 +363,8 @@ void fail_ready_of(const std::string &owner, int sqlstate, const std::string &re
                               "AND owner = $1 ORDER BY queue_number LIMIT 1",
                               types};
     for (;;) {
-        pg::start_transaction();
-        bool found;
-        {
+        bool found = false;
+        bool done = try_in_transaction([&]() {
             access::EngineScope engine;
             pg::Values values;
             pg::Rows rows = find.run(values.text(owner));
@@ -378,9 +376,8 @@ void fail_ready_of(const std::string &owner, int sqlstate, const std::string &re
                 if (found)
                     fail_node(id, node, pg::Error(sqlstate, {.message = reason}));
             }
-        }
-        pg::commit_transaction();
-        if (!found)
+        });
+        if (!done || !found)
             return;
     }
 }

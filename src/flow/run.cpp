@@ -12,6 +12,10 @@
 // serialization failure, a deadlock or an unavailable lock, a commit that fails, or a run that moved on in between: the
 // whole batch is rolled back, and its first node is repeated alone (its successors were never claimed).
 //
+// A caller's transaction that has cancelled, paused or signalled the run and stays open holds its lock. finish() waits
+// for it as long as the work took (a second at least); then the batch is rolled back, the executor gives its lease up
+// by leaving, and the scheduler makes the node ready again when the lock is free.
+//
 // Crash at every point: before the claim's commit nothing happened. Between the two commits the node is running under
 // a lease that dies with the process: the scheduler makes it ready again. After the second commit it is over.
 #include "flow/batch.hpp"
@@ -30,7 +34,7 @@ namespace {
 
 constexpr int repeat_limit = 5;
 
-enum class End { done, lost, repeat_alone };
+enum class End { done, lost, held, repeat_alone };
 
 // One transaction, begun and committed here. Throws the error that ended it, after the rollback.
 End run_transaction(const Claim &claim, const Claimant &claimant, bool alone, const pg::Error *failed) {
@@ -54,6 +58,9 @@ End run_transaction(const Claim &claim, const Claimant &claimant, bool alone, co
     } catch (const LeaseLost &) {
         pg::abort_transaction();
         return End::lost;
+    } catch (const RunHeld &) {
+        pg::abort_transaction();
+        return End::held;
     } catch (const RepeatAlone &) {
         pg::abort_transaction();
         return End::repeat_alone;
@@ -75,7 +82,10 @@ void run_claim(const Claim &claim, const Claimant &claimant) {
     for (int round = 0; round < repeat_limit; round++) {
         bool alone = claim.alone || round > 0;
         try {
-            if (run_transaction(claim, claimant, alone, nullptr) != End::repeat_alone) {
+            End end = run_transaction(claim, claimant, alone, nullptr);
+            if (end == End::held)
+                worker::give_up();
+            if (end != End::repeat_alone) {
                 report_statistics();
                 return;
             }
@@ -90,7 +100,8 @@ void run_claim(const Claim &claim, const Claimant &claimant) {
     if (!last)
         last.emplace(ERRCODE_T_R_SERIALIZATION_FAILURE,
                      pg::ErrorText{.message = "the node could not be committed beside others"});
-    run_transaction(claim, claimant, true, &*last);
+    if (run_transaction(claim, claimant, true, &*last) == End::held)
+        worker::give_up();
     report_statistics();
 }
 

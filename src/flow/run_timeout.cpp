@@ -5,6 +5,7 @@
 // Crash at every point: timeout_at stands in the run's row; after a restart what is overdue is ended at once.
 #include "flow/progress.hpp"
 
+#include "flow/patience.hpp"
 #include "flow/queue.hpp"
 #include "flow/run_timeout.hpp"
 
@@ -52,9 +53,7 @@ void end_timed_out() {
     std::vector<pg::Uuid> overdue = find_overdue();
     pg::commit_transaction();
     for (const pg::Uuid &id : overdue) {
-        pg::start_transaction();
-        time_out(id);
-        pg::commit_transaction();
+        (void)try_in_transaction([&]() { time_out(id); });
         pg::check_interrupts();
     }
 }

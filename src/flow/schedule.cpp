@@ -12,11 +12,11 @@
 // waits, the end of each run of this database wakes the scheduler (worker::watch_ends); the flag is set before it
 // looks.
 //
-// Locks: the schedule's row, then runs. Who has a run's lock and wants the row makes a deadlock with the scheduler,
-// which then tries again at its next look.
+// Locks: the schedule's row, then runs; the scheduler waits for a moment only, and tries again at its next look.
 #include "flow/schedule.hpp"
 #include "flow/control.hpp"
 #include "flow/json.hpp"
+#include "flow/patience.hpp"
 #include "flow/start.hpp"
 
 #include "pg/xact.hpp"
@@ -331,20 +331,8 @@ bool start_waiting() {
 
 // In a transaction of its own. Nothing: it has to be tried again.
 std::optional<bool> in_transaction(bool (*step)()) {
-    try {
-        pg::start_transaction();
-        bool done = step();
-        pg::commit_transaction();
-        return done;
-    } catch (const pg::Error &error) {
-        pg::abort_transaction();
-        if (!error.is_transient())
-            throw;
-        return std::nullopt;
-    } catch (...) {
-        pg::abort_transaction();
-        throw;
-    }
+    bool done = false;
+    return try_in_transaction([&]() { done = step(); }) ? std::optional(done) : std::nullopt;
 }
 
 struct Outlook {

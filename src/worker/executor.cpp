@@ -266,6 +266,11 @@ void follow_log(uint8 parts) {
 void rest(int64 us) { set_rest(GetCurrentTimestamp() + us); }
 bool resting() { return rest_until != 0; }
 
+void give_up() {
+    RegistryLock lock;
+    executor_slot(my_slot).leave = executor_slot(my_slot).excused = true;
+}
+
 Job::Job(const pg::Uuid &execution, const std::string &node) {
     int bytes = pg_mbcliplen(node.c_str(), static_cast<int>(node.size()), NAMEDATALEN - 1);
     RegistryLock lock;

@@ -9,6 +9,9 @@ namespace chronicle::worker {
 /// role in a security-restricted operation of a session that is not it (PostgreSQL 15 and 16).
 bool connected_as_owner();
 
+/// This executor ends before its next step, and what it has claimed is taken back as if it had never begun to run.
+void give_up();
+
 /// Says in shared memory and in pg_stat_activity what runs; the scope of one job that can be cancelled.
 class Job {
 public:

@@ -1,8 +1,11 @@
 #include "worker/process.hpp"
 
 extern "C" {
+#include "miscadmin.h"
 #include "postmaster/interrupt.h"
+#include "storage/latch.h"
 #include "tcop/tcopprot.h"
+#include "utils/timeout.h"
 #include <signal.h>
 }
 
@@ -19,6 +22,17 @@ void on_terminate(int signal, siginfo_t *sender, void *) {
     die(signal);
 }
 
+// PostgreSQL's lock_timeout comes as SIGINT; nobody else interrupts these processes.
+void on_lock_timeout(int) {
+    int saved_errno = errno;
+    if (get_timeout_indicator(LOCK_TIMEOUT, false)) {
+        QueryCancelPending = true;
+        InterruptPending = true;
+    }
+    SetLatch(MyLatch);
+    errno = saved_errno;
+}
+
 } // namespace
 
 bool ended_by_shutdown() { return server_stops != 0; }
@@ -30,7 +44,7 @@ void set_signal_handlers(void (*on_interrupt)(int)) {
     terminate.sa_sigaction = on_terminate;
     sigaction(SIGTERM, &terminate, nullptr);
     pqsignal(SIGHUP, SignalHandlerForConfigReload);
-    pqsignal(SIGINT, on_interrupt ? on_interrupt : SIG_IGN);
+    pqsignal(SIGINT, on_interrupt ? on_interrupt : on_lock_timeout);
     BackgroundWorkerUnblockSignals();
 }
 
