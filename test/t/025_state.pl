@@ -79,6 +79,38 @@ wait_for($node, $db, "SELECT max(version) FROM chronicle.snapshots WHERE stream 
 wait_for($node, $db, 'SELECT count(*) FROM chronicle_data.aggregate_idle_held', '0', 'and is not noted any more');
 $holder->quit;
 
+# --- the scheduler's own scavenging runs nobody's code: it goes to the newest snapshot below the cut, and makes that the base ---
+
+sql_as($node, $db, 'stocker', <<'SQL');
+CREATE FUNCTION stock.apply_count(state jsonb, e chronicle.event) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+    IF current_setting('application_name') NOT LIKE '%.pl' THEN
+        RAISE EXCEPTION 'run by %', current_setting('application_name');
+    END IF;
+    RETURN jsonb_build_object('n', (state ->> 'n')::int + 1, 'sum', (state ->> 'sum')::int + e.version);
+END $$;
+SELECT chronicle.create_aggregate('count', 'stock.apply_count', '{"n": 0, "sum": 0}', snapshot_every => 10, keep_snapshots => 5);
+SELECT count(chronicle.append_event('count-' || s, 'Counted')) FROM generate_series(1, 2) AS s, generate_series(1, 25);
+SQL
+my $left = "SELECT string_agg(s.name || ':' || e.least, ' ' ORDER BY s.name) FROM chronicle_data.stream AS s,
+    LATERAL (SELECT min(version) AS least FROM chronicle_data.event AS v WHERE v.stream_id = s.stream_id) AS e WHERE s.category = 'count'";
+$node->safe_psql($db, <<'SQL');
+ALTER SYSTEM SET chronicle.scavenge_interval = 0;
+SELECT pg_reload_conf();
+SELECT chronicle.set_stream_retention('count-1', max_count => 3), chronicle.set_stream_retention('count-2', truncate_before => 6);
+SQL
+wait_for($node, $db, $left, 'count-1:21 count-2:1', 'rows go up to a snapshot below the cut; where there is none they stay');
+is($node->safe_psql($db, "SELECT v, chronicle.aggregate_state('count-1', v) FROM unnest(ARRAY[22, 25]) AS v"),
+    qq(22|{"n": 22, "sum": 253}\n25|{"n": 25, "sum": 325}), 'the states are as they were');
+is($node->safe_psql($db, "SELECT chronicle.aggregate_state('count-2', 5)"), '{"n": 5, "sum": 15}', 'where rows stay, too');
+fails_with($node, $db, "SELECT chronicle.aggregate_state('count-1', 21)", '22023', 'cut off', 'below the cut they are refused');
+$node->safe_psql($db, "SELECT count(chronicle.append_event('count-1', 'Counted')) FROM generate_series(1, 10)");
+wait_for($node, $db, $left, 'count-1:31 count-2:1', 'the next snapshot takes the next rows along');
+is($node->safe_psql($db, "SELECT version, state, events_applied FROM chronicle.load_aggregate('count-1')"),
+    '35|{"n": 35, "sum": 630}|5', 'and is where a fold begins');
+$node->safe_psql($db, "SELECT chronicle.drop_aggregate('count'); ALTER SYSTEM RESET chronicle.scavenge_interval");
+$node->reload;
+
 # --- dump and restore: definitions and snapshots come along, and are used ---
 
 $node->safe_psql($db, 'ALTER SYSTEM SET chronicle.workers = off');
