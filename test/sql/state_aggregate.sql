@@ -215,8 +215,27 @@ CREATE OR REPLACE FUNCTION apply_pruned(state jsonb, e chronicle.event) RETURNS 
 SELECT aggregate_state('prune-1'), pruned('prune-1', 0) AS not_yet;
 SELECT pruned('prune-1', 10), pruned('prune-1', 10), pruned('prune-1', 10);
 SELECT v, aggregate_state('prune-1', v) FROM unnest(ARRAY[20, 55]) AS v;
+-- Another initial state, or another search_path, makes other states.
+SELECT create_aggregate('prune', 'apply_pruned', '{"n": 1000}', snapshot_every => 10, keep_snapshots => 2, replace => true);
+SELECT aggregate_state('prune-1'), events_applied FROM load_aggregate('prune-1');
+CREATE SCHEMA state_one;
+CREATE SCHEMA state_two;
+CREATE FUNCTION state_one.added() RETURNS int LANGUAGE sql RETURN 1;
+CREATE FUNCTION state_two.added() RETURNS int LANGUAGE sql RETURN 2;
+SET check_function_bodies = off;
+CREATE OR REPLACE FUNCTION apply_pruned(state jsonb, e chronicle.event) RETURNS jsonb LANGUAGE sql AS $$ SELECT jsonb_build_object('n', (state ->> 'n')::int + added()) $$;
+SET search_path = public, chronicle, state_one;
+SELECT create_aggregate('prune', 'apply_pruned', '{"n": 0}', snapshot_every => 10, keep_snapshots => 2, replace => true);
+SELECT take_snapshot('prune-1'), aggregate_state('prune-1');
+SET search_path = public, chronicle, state_two;
+SELECT events_applied, state FROM load_aggregate('prune-1');
+SELECT create_aggregate('prune', 'apply_pruned', '{"n": 0}', snapshot_every => 10, keep_snapshots => 2, replace => true);
+SELECT events_applied, state FROM load_aggregate('prune-1');
+SET search_path = public, chronicle;
+RESET check_function_bodies;
 SELECT drop_aggregate('prune');
-DROP FUNCTION apply_pruned, pruned;
+DROP FUNCTION apply_pruned, pruned, state_one.added, state_two.added;
+DROP SCHEMA state_one, state_two;
 
 -- Dropping: the snapshots go with it, the events stay.
 SELECT drop_aggregate('sum'), drop_aggregate('kind'), drop_aggregate('merge'), drop_aggregate('patch');
