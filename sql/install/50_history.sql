@@ -94,15 +94,18 @@ GRANT SELECT ON chronicle.execution_history TO PUBLIC;
 CREATE VIEW chronicle.execution_failures WITH (security_barrier) AS
 SELECT e.workflow_id, e.execution_id, v.node_id, (v.data ->> 'attempt')::int AS attempt, v.recorded_at AS failed_at,
        v.data ->> 'sqlstate' AS sqlstate, v.data ->> 'error' AS error, NULLIF(v.data ->> 'detail', '') AS detail,
-       NULLIF(v.data ->> 'hint', '') AS hint, NULLIF(v.data ->> 'context', '') AS context
+       NULLIF(v.data ->> 'hint', '') AS hint, NULLIF(v.data ->> 'context', '') AS context,
+       v.type = 'CompensationFailed' AS compensating
   FROM chronicle_data.execution AS e
-  JOIN chronicle_data.workflow_event AS v ON v.execution_id = e.execution_id AND v.type = 'NodeExecutionFailed'
+  JOIN chronicle_data.workflow_event AS v ON v.execution_id = e.execution_id
+   AND v.type IN ('NodeExecutionFailed', 'CompensationFailed')
  WHERE chronicle_data.sees_execution(e.owner, e.started_by);
 COMMENT ON VIEW chronicle.execution_failures IS
-'One row per failed attempt of a node, also of those that a later attempt made good, with PostgreSQL''s error fields.';
+'One row per failed attempt of a node or of its compensation, also of those that a later attempt made good, with PostgreSQL''s error fields.';
 COMMENT ON COLUMN chronicle.execution_failures.attempt IS '1 for the first';
 COMMENT ON COLUMN chronicle.execution_failures.error IS 'the error''s message';
 COMMENT ON COLUMN chronicle.execution_failures.context IS 'where in the SQL it happened';
+COMMENT ON COLUMN chronicle.execution_failures.compensating IS 'true: an attempt at undoing the node';
 GRANT SELECT ON chronicle.execution_failures TO PUBLIC;
 
 CREATE VIEW chronicle.execution_logs WITH (security_barrier) AS

@@ -83,7 +83,7 @@ BEGIN ATOMIC
                                                                    t.status, t.records_processed, t.error)
                                           ORDER BY COALESCE(t.started_at, t.ended_at), t.node_id, t.attempt)
                            FROM chronicle.execution_timeline AS t
-                          WHERE t.execution_id = e.execution_id), '[]'))
+                          WHERE t.execution_id = e.execution_id AND NOT t.compensating), '[]'))
            END
       FROM (SELECT) AS one
       LEFT JOIN chronicle.workflow_status AS s ON s.workflow_id = timeline_json.workflow_id

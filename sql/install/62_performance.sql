@@ -65,7 +65,8 @@ BEGIN ATOMIC
         SELECT n.node_id, n.status, n.duration_ms, row_number() OVER () AS place
           FROM chronicle.node_executions AS n WHERE n.execution_id = execution_detail.execution_id
     ), line AS MATERIALIZED (
-        SELECT t.node_id, t.attempt, t.status, t.duration_ms, t.on_critical_path, t.bar, row_number() OVER () AS place
+        SELECT t.node_id, t.attempt, t.status, t.duration_ms, t.on_critical_path, t.bar, t.compensating,
+               row_number() OVER () AS place
           FROM chronicle.execution_timeline AS t WHERE t.execution_id = execution_detail.execution_id
     )
     SELECT e.execution_id, e.workflow_id, e.workflow_name, e.workflow_version, e.status, e.queued_at, e.started_at, e.ended_at,
@@ -78,7 +79,7 @@ BEGIN ATOMIC
            (SELECT string_agg(l.node_id, ' → ' ORDER BY l.place)
               FROM (SELECT l.node_id, min(l.place) AS place FROM line AS l WHERE l.on_critical_path GROUP BY l.node_id) AS l),
            (SELECT n.node_id FROM node AS n WHERE n.duration_ms IS NOT NULL ORDER BY n.duration_ms DESC, n.place LIMIT 1),
-           (SELECT string_agg(l.bar || '  ' || l.node_id || CASE WHEN l.attempt > 1 THEN ' #' || l.attempt ELSE '' END
+           (SELECT string_agg(l.bar || '  ' || CASE WHEN l.compensating THEN 'undo ' ELSE '' END || l.node_id || CASE WHEN l.attempt > 1 THEN ' #' || l.attempt ELSE '' END
                               || ' ' || l.status || COALESCE(' ' || round(l.duration_ms::numeric, 1) || ' ms', ''), E'\n'
                               ORDER BY l.place)
               FROM line AS l),
@@ -88,7 +89,7 @@ BEGIN ATOMIC
       LEFT JOIN LATERAL (SELECT f.sqlstate, f.detail, f.hint
                            FROM chronicle.execution_failures AS f
                           WHERE f.execution_id = e.execution_id AND f.node_id = e.failed_node
-                          ORDER BY f.attempt DESC LIMIT 1) AS f ON true
+                          ORDER BY f.failed_at DESC LIMIT 1) AS f ON true
      WHERE e.execution_id = chronicle_data.known_execution(execution_detail.execution_id);
 END;
 COMMENT ON FUNCTION chronicle.execution_detail(uuid) IS

@@ -30,13 +30,15 @@ SELECT fold_define('line', '[["a"], ["b"], ["c"]]', 'a>b b>c'), fold_define('bra
        fold_define('retry', '[["a", {"retry": {"max_attempts": 3, "initial_interval": "1ms"}}], ["b"]]', 'a>b'),
        fold_define('soft', '[["soft", {"on_failure": "continue"}], ["b"]]', 'soft>b'),
        fold_define('saga', '[["p"], ["q", {"compensate": {"nodeType": "sql.query", "config": {"sql": "SELECT 1"}}}], ["bad", {"on_failure": "compensate"}]]', 'p>q q>bad'),
+       fold_define('stuck', '[["p"], ["q", {"compensate": {"nodeType": "sql.query", "config": {"sql": "SELECT 1 / 0"}, "retry": {"max_attempts": 2, "initial_interval": 0}}}], ["bad", {"on_failure": "compensate"}]]', 'p>q q>bad'),
+       fold_define('overdue', '[["a"], ["s", {"nodeType": "wait.signal", "config": {"name": "go"}}]]', '', '{"timeout": "100 ms"}'),
        fold_define('waits', '[["t", {"nodeType": "wait.timer", "config": {"for": "1ms"}}], ["s", {"nodeType": "wait.signal", "config": {"name": "go"}}], ["late", {"nodeType": "wait.signal", "config": {"name": "never", "timeout": "1ms", "on_timeout": "continue"}}]]', 't>s s>late'),
        fold_define('held', '[["s", {"nodeType": "wait.signal", "config": {"name": "go"}}], ["z"]]', 's>z'),
        fold_define('task', '[["t", {"nodeType": "task.external", "config": {"queue": "fold"}}]]'),
        fold_define('parent', '[["c", {"nodeType": "workflow.call", "config": {"workflow": "fold_line"}}], ["m", {"nodeType": "map.each", "config": {"items": [1, 2, 3], "workflow": "fold_line"}}]]', 'c>m');
 INSERT INTO fold_broken VALUES ('soft'), ('bad');
 -- Completed, failed, compensated; two of each.
-SELECT count(execute_workflow('fold_' || w)) FROM unnest(ARRAY['line', 'branch', 'any', 'soft', 'saga', 'parent', 'waits']) AS w, generate_series(1, 2);
+SELECT count(execute_workflow('fold_' || w)) FROM unnest(ARRAY['line', 'branch', 'any', 'soft', 'saga', 'stuck', 'overdue', 'parent', 'waits']) AS w, generate_series(1, 2);
 SELECT count(signal_execution(execution_id, 'go', '{"by": "fold"}')) FROM executions WHERE workflow_id = 'fold_waits';
 SELECT execute_workflow('fold_task') AS task \gset
 CALL fold_until('(SELECT count(*) = 1 FROM chronicle.tasks WHERE queue = ''fold'')');
@@ -54,6 +56,7 @@ SELECT execute_workflow('fold_line') AS failed \gset
 SELECT wait_for_execution(:'failed');
 DELETE FROM fold_broken WHERE node = 'b';
 SELECT retry_execution(:'retried');
+SELECT retry_execution(execution_id) FROM (SELECT execution_id FROM executions WHERE workflow_id IN ('fold_saga', 'fold_stuck') ORDER BY queued_at LIMIT 3) AS e;
 SELECT count(fork_execution(:'failed', 'b'));
 SELECT execute_workflow('fold_held') AS waiting, execute_workflow('fold_held', run_at => clock_timestamp() + interval '1 day') AS later, execute_workflow('fold_held') AS paused \gset
 CALL fold_until(format('(SELECT bool_and(status = ''waiting'') FROM chronicle.executions WHERE execution_id IN (%L, %L))', :'waiting', :'paused'));
@@ -86,6 +89,10 @@ CREATE VIEW fold_attempt AS
 SELECT s.execution_id, s.node_id, s.attempt, lower(substr(e.type, 14)) AS status, s.recorded_at AS started_at, e.recorded_at AS ended_at, (e.data ->> 'recordsProcessed')::bigint AS records, e.data ->> 'error' AS error
   FROM fold_event AS s LEFT JOIN fold_event AS e ON e.execution_id = s.execution_id AND e.node_id = s.node_id AND e.attempt = s.attempt AND e.type IN ('NodeExecutionCompleted', 'NodeExecutionFailed', 'NodeExecutionCancelled')
  WHERE s.type = 'NodeExecutionStarted';
+CREATE VIEW fold_undo AS
+SELECT s.execution_id, s.node_id, s.attempt, CASE e.type WHEN 'CompensationCompleted' THEN 'compensated' ELSE 'failed' END AS status, s.recorded_at AS started_at, e.recorded_at AS ended_at, (e.data ->> 'recordsProcessed')::bigint AS records, e.data ->> 'error' AS error
+  FROM fold_event AS s LEFT JOIN fold_event AS e ON e.execution_id = s.execution_id AND e.node_id = s.node_id AND e.attempt = s.attempt AND e.type IN ('CompensationCompleted', 'CompensationFailed')
+ WHERE s.type = 'CompensationStarted';
 
 -- There is something of everything.
 SELECT status, count(*) > 0 AS there FROM fold_run GROUP BY 1 ORDER BY 1;
@@ -98,6 +105,8 @@ SELECT type FROM fold_event WHERE type NOT IN ('WorkflowQueued', 'WorkflowStarte
 SELECT execution_id FROM fold_event GROUP BY 1 HAVING count(*) <> max(version) OR min(version) <> 1;
 SELECT execution_id, node_id, attempt FROM fold_event WHERE type LIKE 'NodeExecution%' AND attempt > 0 GROUP BY 1, 2, 3
 HAVING count(*) FILTER (WHERE type = 'NodeExecutionStarted') <> 1 OR count(*) FILTER (WHERE type IN ('NodeExecutionCompleted', 'NodeExecutionFailed', 'NodeExecutionCancelled')) <> 1;
+SELECT execution_id, node_id, attempt FROM fold_event WHERE type LIKE 'Compensation%' GROUP BY 1, 2, 3
+HAVING count(*) FILTER (WHERE type = 'CompensationStarted') <> 1 OR count(*) FILTER (WHERE type IN ('CompensationCompleted', 'CompensationFailed')) <> 1;
 SELECT execution_id FROM fold_event GROUP BY 1
 HAVING count(*) FILTER (WHERE type IN ('WorkflowCompleted', 'WorkflowFailed', 'WorkflowCancelled')) <> 1 + count(*) FILTER (WHERE type = 'WorkflowRetried') OR count(*) FILTER (WHERE type = 'WorkflowQueued') <> 1;
 -- executions
@@ -115,10 +124,12 @@ SELECT n.workflow_id, n.node_id, a, n.started_at, n.ended_at, n.records_processe
        IS DISTINCT FROM (n.started_at, n.ended_at, n.records_processed, n.error);
 -- execution_timeline, execution_failures
 SELECT execution_id, node_id, attempt, a.status, t.status AS shown
-  FROM fold_attempt AS a FULL JOIN (SELECT * FROM execution_timeline WHERE workflow_id LIKE 'fold%' AND attempt > 0) AS t USING (execution_id, node_id, attempt)
+  FROM (SELECT *, false AS compensating FROM fold_attempt UNION ALL SELECT *, true FROM fold_undo) AS a
+  FULL JOIN (SELECT * FROM execution_timeline WHERE workflow_id LIKE 'fold%' AND attempt > 0) AS t USING (execution_id, node_id, attempt, compensating)
  WHERE (a.status, a.started_at, a.ended_at, a.records, a.error) IS DISTINCT FROM (t.status, t.started_at, t.ended_at, t.records_processed, t.error);
 SELECT execution_id, node_id, attempt, a.error, f.error AS shown
-  FROM (SELECT * FROM fold_attempt WHERE status = 'failed') AS a FULL JOIN (SELECT * FROM execution_failures WHERE workflow_id LIKE 'fold%') AS f USING (execution_id, node_id, attempt)
+  FROM (SELECT *, false AS compensating FROM fold_attempt WHERE status = 'failed' UNION ALL SELECT *, true FROM fold_undo WHERE status = 'failed') AS a
+  FULL JOIN (SELECT * FROM execution_failures WHERE workflow_id LIKE 'fold%') AS f USING (execution_id, node_id, attempt, compensating)
  WHERE (a.error, a.ended_at) IS DISTINCT FROM (f.error, f.failed_at);
 -- workflow_statistics, workflow_status
 SELECT workflow_id, f, s.total, s.completed, s.failed, s.cancelled, s.running
@@ -141,7 +152,7 @@ SELECT t.workflow_id, (SELECT count(*) FROM fold_event WHERE type = 'WorkflowQue
 SELECT count(*) AS queued FROM chronicle_data.node_task JOIN fold_run USING (execution_id);
 
 SELECT drop_trigger(:trigger), unschedule_workflow(:schedule);
-DROP VIEW fold_attempt, fold_node, fold_run, fold_event;
+DROP VIEW fold_undo, fold_attempt, fold_node, fold_run, fold_event;
 DROP TABLE fold_broken;
 DROP FUNCTION fold_work, fold_define;
 DROP PROCEDURE fold_until;
