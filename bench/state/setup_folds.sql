@@ -7,6 +7,17 @@ SELECT format('SELECT chronicle.append_event_arrays(%L, array_fill(%L::text, ARR
               'profile-1', 'changed', 'member', 'changes', n * 1000 + 1, n * 1000 + 1000)
 FROM generate_series(0, 999) AS n \gexec
 SELECT chronicle.drop_snapshots();
+CREATE FUNCTION bench.calls_account(name text) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+    e chronicle.event;
+    state jsonb = '{"balance": 0}';
+BEGIN
+    SELECT * INTO e FROM chronicle.read_stream(name, max_count => 1);
+    FOR i IN 1..1000000 LOOP
+        state = bench.apply_account(state, e);
+    END LOOP;
+    RETURN state;
+END $$;
 CREATE FUNCTION bench.loop_account(name text) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
     e chronicle.event;
@@ -14,6 +25,17 @@ DECLARE
 BEGIN
     FOR e IN SELECT * FROM chronicle.read_stream(name) LOOP
         state = bench.apply_account(state, e);
+    END LOOP;
+    RETURN state;
+END $$;
+CREATE FUNCTION bench.calls_last(name text) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+    e chronicle.event;
+    state jsonb = '{}';
+BEGIN
+    SELECT * INTO e FROM chronicle.read_stream(name, max_count => 1);
+    FOR i IN 1..1000000 LOOP
+        state = bench.apply_last(state, e);
     END LOOP;
     RETURN state;
 END $$;

@@ -1,0 +1,1 @@
+SELECT bench.calls_account('account-1');

@@ -1,0 +1,1 @@
+SELECT bench.calls_last('last-1');
