@@ -269,7 +269,7 @@ void replace(Declared &d, const Projection &former) {
     lock_rebuild(former.id);
     if (is_being_rebuilt(former.id))
         notice_cancelled(former);
-    end_rebuild(former.id); // it would be half of the one definition, half of the other
+    end_rebuild(former); // it would be half of the one definition, half of the other
     lock_projection(former.id);
     if (former.is_inline)
         keep_appenders_out(former.id, 0);
@@ -319,7 +319,7 @@ CHRONICLE_FUNCTION(chronicle_drop_projection) {
     p = require_projection(name);
     require_owner(*p);
     lock_rebuild(p->id);
-    end_rebuild(p->id);
+    end_rebuild(*p);
     lock_projection(p->id);
     if (p->is_inline)
         keep_appenders_out(p->id, 0);

@@ -239,7 +239,7 @@ CHRONICLE_FUNCTION(chronicle_reset_projection) {
     ProjectionPointer p = require_projection(arguments.required_text(0, "name"));
     require_owner(*p);
     lock_rebuild(p->id);
-    end_rebuild(p->id);
+    end_rebuild(*p);
     p = lock_by_name(arguments);
     std::optional<Progress> progress = read_progress(p->id);
     if (!progress)

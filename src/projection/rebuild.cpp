@@ -341,10 +341,11 @@ void forget_next_generation(int64 id) {
     remove.run(values.int8(id));
 }
 
-void take_away(int64 id) {
-    drop_staging(rebuild_schema(id));
-    forget_next_generation(id);
-    delete_parts(id);
+void take_away(const Projection &p) {
+    if (p.kind == Kind::statement)
+        drop_staging(rebuild_schema(p.id));
+    forget_next_generation(p.id);
+    delete_parts(p.id);
 }
 
 bool clean(const Projection &p, const Claim &claim) {
@@ -354,7 +355,7 @@ bool clean(const Projection &p, const Claim &claim) {
     if (!rebuild || !rebuild->failed || rebuild->started_at != claim.started_at)
         return false;
     take([&]() { lock_staging(rebuild_schema(p.id), patience_ms); });
-    take_away(p.id);
+    take_away(p);
     return true;
 }
 
@@ -426,16 +427,16 @@ int64 count_rebuild_steps(const Projection &p, TimestampTz now, TimestampTz &due
     return steps;
 }
 
-void fail_rebuild(int64 id, const pg::Error &error) {
-    if (!try_lock_rebuild(id, ExclusiveLock))
+void fail_rebuild(const Projection &p, const pg::Error &error) {
+    if (!try_lock_rebuild(p.id, ExclusiveLock))
         return; // its executor is still there
-    std::optional<Rebuild> rebuild = read_rebuild(id);
+    std::optional<Rebuild> rebuild = read_rebuild(p.id);
     if (!rebuild)
         return;
-    mark_failed(id, rebuild->started_at, error, 0);
-    std::optional<pg::Error> failed = pg::attempt([&]() { lock_staging(rebuild_schema(id), patience_ms); });
+    mark_failed(p.id, rebuild->started_at, error, 0);
+    std::optional<pg::Error> failed = pg::attempt([&]() { lock_staging(rebuild_schema(p.id), patience_ms); });
     if (!failed)
-        take_away(id); // else at the next look
+        take_away(p); // else at the next look
 }
 
 void lock_rebuild(int64 id, LOCKMODE mode) {
@@ -447,11 +448,11 @@ bool is_being_rebuilt(int64 id) {
     return rebuild && !rebuild->failed;
 }
 
-void end_rebuild(int64 id) {
-    if (!read_rebuild(id))
+void end_rebuild(const Projection &p) {
+    if (!read_rebuild(p.id))
         return;
-    take_away(id);
-    delete_rebuild(id);
+    take_away(p);
+    delete_rebuild(p.id);
 }
 
 } // namespace chronicle::projection

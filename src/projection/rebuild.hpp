@@ -12,7 +12,7 @@ void lock_rebuild(int64 id, LOCKMODE mode = ExclusiveLock);
 bool is_being_rebuilt(int64 id);
 /// Takes away all that a rebuild has made, if there is one. The caller holds the lock exclusively. Waits for those who
 /// look at a staging table; so before locks that others wait for.
-void end_rebuild(int64 id);
+void end_rebuild(const Projection &projection);
 
 /// In the scheduler: how many steps of a rebuild could be taken now; moves `due` to when the next one is, if that is
 /// sooner (0: never).
@@ -20,6 +20,6 @@ int64 count_rebuild_steps(const Projection &projection, TimestampTz now, Timesta
 /// In an executor: one step, in transactions of its own.
 Outcome rebuild_step(const ProjectionPointer &projection, const worker::Claimant &claimant);
 /// No executor can run as the owner: its rebuild has failed. Inside a transaction.
-void fail_rebuild(int64 id, const pg::Error &error);
+void fail_rebuild(const Projection &projection, const pg::Error &error);
 
 } // namespace chronicle::projection

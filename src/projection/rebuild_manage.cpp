@@ -47,7 +47,7 @@ CHRONICLE_FUNCTION(chronicle_rebuild_projection) {
     if (progress->status == "disabled")
         refuse("projection \"" + p->name + "\" is disabled",
                "enable_projection sets it going; then it can be rebuilt.");
-    end_rebuild(p->id); // one that has failed
+    end_rebuild(*p); // one that has failed
     if (p->kind == Kind::statement) {
         Target target = find_target(*p);
         create_staging(*p, target, rebuild_schema(p->id));
@@ -62,7 +62,7 @@ CHRONICLE_FUNCTION(chronicle_cancel_rebuild) {
     ProjectionPointer p = lock_by_name(pg::Arguments(fcinfo));
     if (!read_rebuild(p->id))
         refuse("projection \"" + p->name + "\" is not being rebuilt", "View projections shows its status.");
-    end_rebuild(p->id);
+    end_rebuild(*p);
     worker::announce_projected();
     PG_RETURN_VOID();
 }

@@ -117,7 +117,7 @@ void fail_owner(const std::string &owner, int sqlstate, const std::string &reaso
         for (const Open &open : find_open(owner)) {
             pg::Error error(sqlstate, {.message = reason});
             if (open.rebuilt_beside)
-                fail_rebuild(open.projection->id, error);
+                fail_rebuild(*open.projection, error);
             if (!open.active)
                 continue;
             lock_projection(open.projection->id);

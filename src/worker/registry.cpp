@@ -280,7 +280,8 @@ bool lease_alive(int slot, uint64 generation) {
         return false;
     RegistryLock lock;
     const ExecutorSlot &e = executor_slot(slot);
-    return e.state != ExecutorState::free && e.generation == generation;
+    // A copy of a database (TEMPLATE, a dump) has copies of leases: their executors are not its own.
+    return e.state != ExecutorState::free && e.generation == generation && e.database == MyDatabaseId;
 }
 
 bool loss_counts(int slot, uint64 generation) {

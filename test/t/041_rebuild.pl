@@ -42,8 +42,8 @@ DECLARE
 BEGIN
     PERFORM create_projection('sums', statement => format(text, 'sums'), categories => '{sale}', options => '{"target": "sums", "batch_size": 100}');
     PERFORM create_projection('inline_sums', mode => 'inline', statement => format(text, 'inline_sums'), categories => '{sale}', options => '{"target": "inline_sums", "batch_size": 100}');
-    PERFORM create_projection('states', handler => 'total', partition_by => 'stream', initial_state => '{"n": 0, "amount": 0}', categories => '{sale}');
-    PERFORM create_projection('inline_states', mode => 'inline', handler => 'total', partition_by => 'stream', initial_state => '{"n": 0, "amount": 0}', categories => '{sale}');
+    PERFORM create_projection('states', handler => 'total', partition_by => 'stream', initial_state => '{"n": 0, "amount": 0}', categories => '{sale}', options => '{"batch_size": 100}');
+    PERFORM create_projection('inline_states', mode => 'inline', handler => 'total', partition_by => 'stream', initial_state => '{"n": 0, "amount": 0}', categories => '{sale}', options => '{"batch_size": 100}');
 END $$;
 CREATE TABLE observed (what text, old bigint, new bigint, PRIMARY KEY (what, old, new));
 SQL
@@ -119,7 +119,7 @@ sub spoil {
 
 wait_for($node, $db, "SELECT bool_and(status = 'running' AND lag_events = 0) FROM chronicle.projections", 't', 'all are there');
 spoil();
-sql("INSERT INTO pace VALUES (0.2)");
+sql("INSERT INTO pace VALUES (0.3)");
 sql("SELECT rebuild_projection(name) FROM projections WHERE name IN ($all)");
 is($node->safe_psql($db, 'SELECT string_agg(n::text, $$ $$ ORDER BY projection_id) FROM (SELECT projection_id, count(*) AS n FROM chronicle_data.projection_rebuild_part GROUP BY 1) AS p'),
     '1 1 4 4', 'states are rebuilt in parts, in parallel');
@@ -162,7 +162,7 @@ is($node->safe_psql($db, $leftovers), 0, 'nothing is left behind');
 # --- cancelled, also in a transaction that is undone ---
 
 spoil();
-sql("INSERT INTO pace VALUES (0.2)");
+sql("INSERT INTO pace VALUES (0.3)");
 sql("SELECT rebuild_projection(name) FROM projections WHERE name IN ($all)");
 sub in_the_middle { return wait_for($node, $db, "SELECT min(position) > 0 FROM chronicle_data.projection_rebuild_part WHERE projection_id IN (1, 3)", 't', $_[0]) }
 in_the_middle('rebuilds are under way');
@@ -198,16 +198,46 @@ wait_for($node, $db, "SELECT string_agg(DISTINCT status, ' ') FROM chronicle.pro
 is($node->safe_psql($db, $differences), 0, 'verify_projection returns nothing');
 is($node->safe_psql($db, "SELECT count(*) FROM chronicle.projections WHERE last_error IS NOT NULL"), 0, 'the error is forgotten');
 
+# --- disabled, reset, dropped in the middle; the owner goes ---
+
+spoil();
+sql("INSERT INTO pace VALUES (0.3)");
+sql("SELECT rebuild_projection(name) FROM projections WHERE name IN ($all)");
+in_the_middle('rebuilds are under way again');
+sql("SELECT disable_projection('sums'), drop_projection('inline_states'), reset_projection('states')");
+is($node->safe_psql($db, "SELECT string_agg(DISTINCT projection_id::text, ' ') FROM chronicle_data.projection_rebuild_part"), '1 2', 'dropped or reset, a projection is not rebuilt any more');
+sql('TRUNCATE pace');
+wait_for($node, $db, "SELECT string_agg(status, ' ' ORDER BY name) FROM chronicle.projections", 'running running disabled', 'a disabled one waits');
+is($node->safe_psql($db, "SELECT count(*) FROM chronicle_data.projection_rebuild_part WHERE projection_id = 1"), 1, '… with its rebuild');
+sql("SELECT enable_projection('sums')");
+wait_for($node, $db, "SELECT string_agg(DISTINCT status, ' ') FROM chronicle.projections", 'running', '… until it is enabled');
+is(sql("SELECT wait_for_projection('sums', timeout => '60s') AND wait_for_projection('states', timeout => '60s')"), 't', 'they follow the log');
+is($node->safe_psql($db, $differences), 0, 'verify_projection returns nothing');
+is($node->safe_psql($db, $leftovers), 0, 'nothing is left behind');
+
+$node->safe_psql($db, <<'SQL');
+CREATE ROLE leaver LOGIN;
+SELECT chronicle.grant_access('leaver', 'operator');
+CREATE FUNCTION public.slow(state jsonb, event chronicle.event) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.01); RETURN state; END $$;
+SQL
+sql_as($node, $db, 'leaver', q(SELECT chronicle.create_projection('left', handler => 'public.slow', streams => '{sale-f1}', options => '{"batch_size": 10}')));
+wait_for($node, $db, "SELECT status FROM chronicle.projections WHERE name = 'left'", 'running', 'one more');
+sql_as($node, $db, 'leaver', q(SELECT chronicle.rebuild_projection('left')));
+$node->safe_psql($db, 'DROP ROLE leaver');
+wait_for($node, $db, "SELECT sqlstate FROM chronicle.projection_failures WHERE projection = 'left' AND error LIKE 'the rebuild failed: %leaver%'", '42704', 'without its owner a rebuild fails');
+wait_for($node, $db, $leftovers, 0, '… and nothing is left behind');
+$node->safe_psql($db, "SELECT chronicle.drop_projection('left')");
+
 # --- who reads a staging table delays the end, and nobody else ---
 
 spoil();
-sql("INSERT INTO pace VALUES (0.2); SELECT rebuild_projection('inline_sums')");
+sql("INSERT INTO pace VALUES (0.3); SELECT rebuild_projection('inline_sums')");
 my $schema;
 wait_until(sub { $schema = $node->safe_psql($db, "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'chronicle_rebuild%'") }, 'there is no staging table');
 my $holder = $node->background_psql($db);
 $holder->query_safe("BEGIN; LOCK TABLE $schema.inline_sums IN ACCESS SHARE MODE");
 sql('TRUNCATE pace');
-wait_for($node, $db, "SELECT attempts > 1 FROM chronicle_data.projection_rebuild", 't', 'the end is tried, and put off');
+wait_for($node, $db, "SELECT attempts > 1 FROM chronicle_data.projection_rebuild WHERE projection_id = 2", 't', 'the end is tried, and put off');
 is(sql("SELECT append_event('sale-new', 'sold', '{\"amount\": 5}')"), 1, '… appends go on meanwhile');
 $holder->query_safe('COMMIT');
 $holder->quit;
