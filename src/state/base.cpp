@@ -10,6 +10,8 @@
 // the transaction, so nobody's uncommitted row stands where ours goes, and appends do not wait for the scavenger.
 // Crash: the base commits with the removal, or neither does.
 //
+// delete_stream() takes the snapshots of what it hides along, bases too: nothing folds from them any more.
+//
 // drop_aggregate() puts the bases away, with the fingerprint of the aggregate that they stood for. create_aggregate()
 // takes back those of its own fingerprint: to it they are what a fold would have made. Those of others stay where they
 // are: to it the beginning of those streams is lost (fold.cpp).
@@ -122,6 +124,24 @@ int64 before_removal(const store::Removal &removal) {
     return lock.held() && keep(removal.row.id, *base) ? base->version : without_base;
 }
 
+// Deleted events live on in no state.
+void forget_deleted(int64 stream, int64 hidden) {
+    static constexpr Oid types[] = {INT8OID, INT8OID};
+    static pg::Statement forget_bases{"DELETE FROM chronicle_data.dropped_base WHERE stream_id = $1 AND version <= $2",
+                                      types};
+    static pg::Statement forget_failure{
+        "DELETE FROM chronicle_data.snapshot_failure WHERE stream_id = $1 AND version <= $2", types};
+    pg::call([]() noexcept { CommandCounterIncrement(); }); // rows of this command's could not be deleted in it
+    for (const SnapshotRow &row : snapshot_rows(stream))
+        if (row.version <= hidden)
+            (void)remove_snapshot(row);
+    access::EngineScope engine;
+    for (pg::Statement *statement : {&forget_bases, &forget_failure}) {
+        pg::Values values;
+        statement->run(values.int8(stream).int8(hidden));
+    }
+}
+
 } // namespace
 
 void put_bases_away(const std::string &category, std::optional<int64> fingerprint) {
@@ -159,6 +179,9 @@ void take_bases_back(const std::string &category, int64 fingerprint) {
     take_back.run(values.text(category).int8(fingerprint));
 }
 
-void init_bases() { store::add_before_removal(before_removal); }
+void init_bases() {
+    store::add_before_removal(before_removal);
+    store::add_after_hiding(forget_deleted);
+}
 
 } // namespace chronicle::state

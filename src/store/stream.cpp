@@ -293,16 +293,31 @@ void raise_made_since_snapshot() {
                .hint = "Repeat the transaction."});
 }
 
+namespace {
+constexpr int max_hooks = 2;
+AfterHiding hooks[max_hooks];
+int hook_count = 0;
+} // namespace
+
+void add_after_hiding(AfterHiding hook) {
+    Assert(hook_count < max_hooks);
+    hooks[hook_count++] = hook;
+}
+
 void hide_stream(const Stream &stream, int64 hidden, bool tombstone) {
     static constexpr Oid types[] = {INT8OID, INT8OID, BOOLOID};
     static pg::Statement update{"UPDATE chronicle_data.stream SET hidden = $2, tombstoned = tombstoned OR $3, "
                                 "changed_at = pg_catalog.clock_timestamp() WHERE stream_id = $1",
                                 types};
     forget_head(stream.id);
-    access::EngineScope engine;
-    pg::Values values;
-    if (update.run(values.int8(stream.id).int8(hidden).boolean(tombstone)).count == 0)
-        raise_made_since_snapshot();
+    {
+        access::EngineScope engine;
+        pg::Values values;
+        if (update.run(values.int8(stream.id).int8(hidden).boolean(tombstone)).count == 0)
+            raise_made_since_snapshot();
+    }
+    for (int i = 0; i < hook_count; i++)
+        hooks[i](stream.id, hidden);
 }
 
 // The newest version of at least `bound`; 0: none.

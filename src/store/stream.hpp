@@ -76,6 +76,9 @@ std::optional<int64> known_stream_id(const std::string &stream);
 Stream make_stream(std::string_view stream);
 /// Hides its versions up to `hidden`, for ever when `tombstone`. The caller holds its lock.
 void hide_stream(const Stream &stream, int64 hidden, bool tombstone);
+/// Whoever keeps something of events forgets what is deleted of a stream, in that transaction. For _PG_init.
+using AfterHiding = void (*)(int64 stream_id, int64 hidden);
+void add_after_hiding(AfterHiding hook);
 
 /// 40001: an UPDATE of a stream that was found by the newest state did not find it by the transaction's snapshot.
 [[noreturn]] void raise_made_since_snapshot();

@@ -233,8 +233,32 @@ SELECT create_aggregate('prune', 'apply_pruned', '{"n": 0}', snapshot_every => 1
 SELECT events_applied, state FROM load_aggregate('prune-1');
 SET search_path = public, chronicle;
 RESET check_function_bodies;
+-- What is deleted lives on in no snapshot, nor in what is known of failures; undone, it does.
+CREATE VIEW pg_temp.kept AS SELECT (SELECT count(*) FROM chronicle_data.snapshot JOIN chronicle_data.stream USING (stream_id) WHERE category = 'prune') AS snapshots,
+    (SELECT count(*) FROM chronicle_data.snapshot_failure JOIN chronicle_data.stream USING (stream_id) WHERE category = 'prune') AS failures;
+SET search_path = public, chronicle, state_two;
+SELECT create_aggregate('prune', 'apply_pruned', '{"n": 0}', snapshot_every => 10, keep_snapshots => 2, replace => true);
+SET search_path = public, chronicle;
+SELECT pruned('prune-2', 20), pruned('prune-3', 20);
+SELECT * FROM pg_temp.kept;
+BEGIN;
+SELECT delete_stream('prune-1'), tombstone_stream('prune-2');
+SELECT * FROM pg_temp.kept;
+ROLLBACK;
+SELECT * FROM pg_temp.kept;
+SELECT delete_stream('prune-1'), tombstone_stream('prune-2');
+SELECT * FROM pg_temp.kept;
+SELECT append_event_arrays('prune-4', array_fill('T'::text, ARRAY[10]), NULL), delete_stream('prune-4');
+SELECT * FROM pg_temp.kept;
+DROP FUNCTION state_two.added;
+\set VERBOSITY terse
+SELECT append_event_arrays('prune-3', array_fill('T'::text, ARRAY[10]), NULL);
+\set VERBOSITY default
+SELECT * FROM pg_temp.kept;
+SELECT delete_stream('prune-3');
+SELECT * FROM pg_temp.kept;
 SELECT drop_aggregate('prune');
-DROP FUNCTION apply_pruned, pruned, state_one.added, state_two.added;
+DROP FUNCTION apply_pruned, pruned, state_one.added;
 DROP SCHEMA state_one, state_two;
 
 -- Dropping: the snapshots go with it, the events stay.
