@@ -79,10 +79,11 @@ CREATE TABLE chronicle_data.projection_parked (
 CREATE INDEX projection_parked_partition ON chronicle_data.projection_parked (projection_id, partition);
 SELECT pg_catalog.pg_extension_config_dump('chronicle_data.projection_parked', '');
 
--- A rebuild beside the live one that is under way, or that has failed (error). src/projection/rebuild.cpp
+-- A rebuild beside the live one: under way, done but for cleaning up, or failed (error). src/projection/rebuild.cpp
 CREATE TABLE chronicle_data.projection_rebuild (
     projection_id bigint NOT NULL CONSTRAINT projection_rebuild_pkey PRIMARY KEY,
     started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    done boolean NOT NULL DEFAULT false,
     attempts int NOT NULL DEFAULT 0,           -- at the last step, and when it is tried again
     due_at timestamptz,
     error text,
@@ -175,7 +176,7 @@ SELECT p.name, p.mode, p.kind,
                   AS progress
          FROM chronicle_data.projection_rebuild_part AS t,
               (SELECT CASE WHEN p.mode = 'inline' AND g.status = 'running' THEN l.log_end ELSE g.position END) AS e (position)
-        WHERE t.projection_id = p.projection_id AND f.error IS NULL) AS r ON true
+        WHERE t.projection_id = p.projection_id AND f.error IS NULL AND NOT f.done) AS r ON true
  WHERE chronicle_data.sees_execution(p.owner, NULL);
 GRANT SELECT ON chronicle.projections TO PUBLIC;
 

@@ -12,8 +12,10 @@
 //            work: batches after the part's position, up to where the live one is, for step_ms → states or rows,
 //            position, no lease → commit (not flushed: what a crash loses is done again)
 //   finish   when the last step of every part came to where the live one was: lock the projection (an inline one: keep
-//            appenders out), compute what has come meanwhile, make live, delete the rebuild → commit
-//   clean    after an error: what was made is taken away; the row with the error stays, for the views
+//            appenders out), compute what has come meanwhile, make live, done → commit
+//   clean    the former generation, or, after an error, what was made, is taken away. The row of a failed one stays,
+//   with
+//            the error, for the views
 //
 // Locks, in this order: projection_rebuild (steps in share mode, finish and clean exclusively, as who cancels, resets,
 // replaces or drops it) → the staging table → projection → projection_appenders. Executors only try the first one: who
@@ -159,7 +161,7 @@ void claim_task(const Projection &p, const worker::Claimant &claimant, Claim &cl
     claim.attempts = rebuild->attempts;
     claim.parts = static_cast<int>(rebuild->parts.size());
     bool due = rebuild->due_at <= GetCurrentTimestamp();
-    if (rebuild->failed) {
+    if (rebuild->is_over()) {
         claim.task = due ? Task::clean : Task::nothing;
         return;
     }
@@ -240,7 +242,7 @@ bool work(const Projection &p, const worker::Claimant &claimant, Claim &claim) {
         return false; // somebody ends it; if not, the lease is still ours
     std::optional<Progress> progress = read_progress(p.id);
     std::optional<Rebuild> rebuild = read_rebuild(p.id);
-    if (!progress || !rebuild || rebuild->failed || rebuild->started_at != claim.started_at)
+    if (!progress || !rebuild || rebuild->is_over() || rebuild->started_at != claim.started_at)
         return false;
     worker::Job job(0, p.name);
     pg::call([&]() noexcept { pgstat_report_activity(STATE_RUNNING, p.name.c_str()); });
@@ -266,18 +268,12 @@ bool work(const Projection &p, const worker::Claimant &claimant, Claim &claim) {
 
 void make_generation_live(const Projection &p) {
     static constexpr Oid types[] = {INT8OID};
-    static pg::Statement remove{
-        "DELETE FROM chronicle_data.projection_state AS s USING chronicle_data.projection_progress AS g "
-        "WHERE s.projection_id = $1 AND g.projection_id = $1 AND s.generation = g.generation",
-        types};
     static pg::Statement change{"UPDATE chronicle_data.projection_progress SET generation = generation + 1 "
                                 "WHERE projection_id = $1",
                                 types};
     access::EngineScope engine;
-    for (pg::Statement *statement : {&remove, &change}) {
-        pg::Values values;
-        statement->run(values.int8(p.id));
-    }
+    pg::Values values;
+    change.run(values.int8(p.id));
     projections_changed();
 }
 
@@ -296,7 +292,7 @@ bool finish(const Projection &p, Claim &claim) {
     if (!try_lock_rebuild(p.id, ExclusiveLock))
         return false;
     std::optional<Rebuild> rebuild = read_rebuild(p.id);
-    if (!rebuild || rebuild->failed || rebuild->started_at != claim.started_at || !all_caught_up(*rebuild))
+    if (!rebuild || rebuild->is_over() || rebuild->started_at != claim.started_at || !all_caught_up(*rebuild))
         return false;
     worker::Job job(0, p.name);
     pg::call([&]() noexcept { pgstat_report_activity(STATE_RUNNING, p.name.c_str()); });
@@ -322,19 +318,20 @@ bool finish(const Projection &p, Claim &claim) {
         make_equal(p, *place.target, rebuild_schema(p.id));
         flow::check_deferred_constraints();
         drop_staging(rebuild_schema(p.id));
+        delete_rebuild(p.id);
     } else {
         make_generation_live(p);
+        mark_done(p.id); // deleting the former states may take long, and appenders wait
     }
-    delete_rebuild(p.id);
     worker::announce_projected();
     return true;
 }
 
-void forget_next_generation(int64 id) {
+void forget_other_generations(int64 id) {
     static constexpr Oid types[] = {INT8OID};
     static pg::Statement remove{
         "DELETE FROM chronicle_data.projection_state AS s USING chronicle_data.projection_progress AS g "
-        "WHERE s.projection_id = $1 AND g.projection_id = $1 AND s.generation > g.generation",
+        "WHERE s.projection_id = $1 AND g.projection_id = $1 AND s.generation <> g.generation",
         types};
     access::EngineScope engine;
     pg::Values values;
@@ -344,7 +341,7 @@ void forget_next_generation(int64 id) {
 void take_away(const Projection &p) {
     if (p.kind == Kind::statement)
         drop_staging(rebuild_schema(p.id));
-    forget_next_generation(p.id);
+    forget_other_generations(p.id);
     delete_parts(p.id);
 }
 
@@ -352,10 +349,12 @@ bool clean(const Projection &p, const Claim &claim) {
     if (!try_lock_rebuild(p.id, ExclusiveLock))
         return false;
     std::optional<Rebuild> rebuild = read_rebuild(p.id);
-    if (!rebuild || !rebuild->failed || rebuild->started_at != claim.started_at)
+    if (!rebuild || rebuild->started_at != claim.started_at)
         return false;
     take([&]() { lock_staging(rebuild_schema(p.id), patience_ms); });
     take_away(p);
+    if (rebuild->done)
+        delete_rebuild(p.id);
     return true;
 }
 
@@ -419,10 +418,10 @@ int64 count_rebuild_steps(const Projection &p, TimestampTz now, TimestampTz &due
         else if (due == 0 || at < due)
             due = at;
     };
-    if (!rebuild->parts.empty() && (rebuild->failed || all_caught_up(*rebuild)))
+    if (!rebuild->parts.empty() && (rebuild->is_over() || all_caught_up(*rebuild)))
         count(rebuild->due_at);
     for (const RebuildPart &part : rebuild->parts)
-        if (!rebuild->failed && wants_work(part, end))
+        if (!rebuild->is_over() && wants_work(part, end))
             count(part.due_at);
     return steps;
 }
@@ -433,10 +432,14 @@ void fail_rebuild(const Projection &p, const pg::Error &error) {
     std::optional<Rebuild> rebuild = read_rebuild(p.id);
     if (!rebuild)
         return;
-    mark_failed(p.id, rebuild->started_at, error, 0);
+    if (!rebuild->done)
+        mark_failed(p.id, rebuild->started_at, error, 0);
     std::optional<pg::Error> failed = pg::attempt([&]() { lock_staging(rebuild_schema(p.id), patience_ms); });
-    if (!failed)
-        take_away(p); // else at the next look
+    if (failed)
+        return; // at the next look
+    take_away(p);
+    if (rebuild->done)
+        delete_rebuild(p.id);
 }
 
 void lock_rebuild(int64 id, LOCKMODE mode) {
@@ -445,7 +448,7 @@ void lock_rebuild(int64 id, LOCKMODE mode) {
 
 bool is_being_rebuilt(int64 id) {
     std::optional<Rebuild> rebuild = read_rebuild(id);
-    return rebuild && !rebuild->failed;
+    return rebuild && !rebuild->is_over();
 }
 
 void end_rebuild(const Projection &p) {

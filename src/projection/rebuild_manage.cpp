@@ -60,7 +60,7 @@ CHRONICLE_FUNCTION(chronicle_rebuild_projection) {
 
 CHRONICLE_FUNCTION(chronicle_cancel_rebuild) {
     ProjectionPointer p = lock_by_name(pg::Arguments(fcinfo));
-    if (!read_rebuild(p->id))
+    if (std::optional<Rebuild> rebuild = read_rebuild(p->id); !rebuild || rebuild->done)
         refuse("projection \"" + p->name + "\" is not being rebuilt", "View projections shows its status.");
     end_rebuild(*p);
     worker::announce_projected();

@@ -8,7 +8,7 @@ namespace chronicle::projection {
 std::optional<Rebuild> read_rebuild(int64 id, bool lock) {
     static constexpr Oid types[] = {INT8OID};
     static pg::Statement find{
-        "SELECT started_at, error IS NOT NULL, attempts, due_at FROM chronicle_data.projection_rebuild "
+        "SELECT started_at, error IS NOT NULL, done, attempts, due_at FROM chronicle_data.projection_rebuild "
         "WHERE projection_id = $1",
         types};
     static pg::Statement parts{
@@ -26,8 +26,9 @@ std::optional<Rebuild> read_rebuild(int64 id, bool lock) {
         return std::nullopt;
     Rebuild rebuild{.started_at = rows[0].time(1),
                     .failed = rows[0].boolean(2),
-                    .attempts = rows[0].int4(3),
-                    .due_at = rows[0].null(4) ? 0 : rows[0].time(4),
+                    .done = rows[0].boolean(3),
+                    .attempts = rows[0].int4(4),
+                    .due_at = rows[0].null(5) ? 0 : rows[0].time(5),
                     .parts = {}};
     rows = (lock ? locked_parts : parts).run(same.int8(id));
     for (uint64 i = 0; i < rows.count; i++) {
@@ -122,6 +123,17 @@ void postpone_rebuild(int64 id, int attempts, int64 ms) {
     access::EngineScope engine;
     pg::Values values;
     update.run(values.int8(id).int4(attempts).time(GetCurrentTimestamp() + ms * 1000));
+}
+
+void mark_done(int64 id) {
+    static constexpr Oid types[] = {INT8OID};
+    static pg::Statement update{"UPDATE chronicle_data.projection_rebuild SET done = true, attempts = 0, due_at = NULL "
+                                "WHERE projection_id = $1",
+                                types};
+    access::EngineScope engine;
+    pg::Values values;
+    update.run(values.int8(id));
+    worker::announce_projected();
 }
 
 void mark_failed(int64 id, TimestampTz started_at, const pg::Error &error, int64 position) {

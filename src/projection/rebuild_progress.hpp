@@ -20,10 +20,12 @@ struct RebuildPart {
 
 struct Rebuild {
     TimestampTz started_at = 0; // tells it from a later one of the same projection
-    bool failed = false;
+    bool failed = false, done = false; // then it is cleaned up
     int attempts = 0; // at the last step
     TimestampTz due_at = 0;
-    std::vector<RebuildPart> parts; // none: it has failed, and is cleaned up
+    std::vector<RebuildPart> parts; // none: cleaned up
+
+    bool is_over() const { return failed || done; }
 };
 
 /// Nothing when there is none. `lock`: the parts' rows, until the end of the transaction.
@@ -40,6 +42,8 @@ bool save_part(int64 id, const RebuildPart &part, const worker::Claimant &claima
 /// Tried again after a while; the lease is given back.
 void postpone_part(int64 id, const RebuildPart &part, const worker::Claimant &claimant, int64 ms);
 void postpone_rebuild(int64 id, int attempts, int64 ms);
+/// What is live is what was computed.
+void mark_done(int64 id);
 /// `position` 0: not known at which event.
 void mark_failed(int64 id, TimestampTz started_at, const pg::Error &error, int64 position);
 

@@ -157,7 +157,7 @@ for my $table (qw(sums inline_sums)) {
         0, "$table: equal to a fresh computation over the events");
 }
 is($node->safe_psql($db, "SELECT count(*) FROM chronicle.projections WHERE last_error IS NOT NULL"), 0, 'no kill is held to be an error');
-is($node->safe_psql($db, $leftovers), 0, 'nothing is left behind');
+wait_for($node, $db, $leftovers, 0, 'nothing is left behind');
 
 # --- cancelled, also in a transaction that is undone ---
 
@@ -182,7 +182,7 @@ $node->command_ok([ 'pg_restore', '--exit-on-error', '-d', $node->connstr('copy'
 $node->safe_psql('copy', 'TRUNCATE kept.pace');
 wait_for($node, 'copy', "SELECT string_agg(DISTINCT status, ' ') FROM chronicle.projections", 'running', 'the copy goes on with the rebuilds');
 is($node->safe_psql('copy', $differences), 0, '… and verify_projection returns nothing there');
-is($node->safe_psql('copy', $leftovers), 0, '… and nothing is left behind');
+wait_for($node, 'copy', $leftovers, 0, '… and nothing is left behind');
 $node->safe_psql('copy', "SELECT chronicle.rebuild_projection('sums'), chronicle.disable_projection('sums')");
 $node->safe_psql('copy', 'DROP EXTENSION chronicle CASCADE');
 is($node->safe_psql('copy', "SELECT count(*) FROM pg_namespace WHERE nspname ~ '^chronicle'"), 0, 'DROP EXTENSION takes a rebuild along');
@@ -213,7 +213,7 @@ sql("SELECT enable_projection('sums')");
 wait_for($node, $db, "SELECT string_agg(DISTINCT status, ' ') FROM chronicle.projections", 'running', '… until it is enabled');
 is(sql("SELECT wait_for_projection('sums', timeout => '60s') AND wait_for_projection('states', timeout => '60s')"), 't', 'they follow the log');
 is($node->safe_psql($db, $differences), 0, 'verify_projection returns nothing');
-is($node->safe_psql($db, $leftovers), 0, 'nothing is left behind');
+wait_for($node, $db, $leftovers, 0, 'nothing is left behind');
 
 $node->safe_psql($db, <<'SQL');
 CREATE ROLE leaver LOGIN;
