@@ -50,7 +50,18 @@ flow_until() { # flow_until DATABASE CONDITION [SECONDS]
     done
 }
 
-flow_idle() { flow_until "$1" "NOT EXISTS (SELECT FROM chronicle_data.node_task)" "${2:-600}"; }
+# Every run is over. The tables are looked at when no executor is at work: such a look is not free.
+flow_idle() { # flow_idle DATABASE
+    local until=$((SECONDS + 900)) over
+    while [ $SECONDS -lt $until ]; do
+        flow_until "$1" "NOT EXISTS (SELECT FROM chronicle.workers WHERE state = 'busy')" 900 || return
+        over=$(bench_psql -d "$1" -At -c "SELECT NOT EXISTS (SELECT FROM chronicle_data.execution WHERE ended_at IS NULL)") || return
+        [ "$over" != t ] || return 0
+        sleep 0.1
+    done
+    echo "runs are not over" >&2
+    return 1
+}
 
 # What every turn begins with: the queue without dead rows, as autovacuum would have left it.
 flow_clean() {
@@ -192,44 +203,50 @@ flow_make_finished() {
         bench_psql -d flow_finished -v finished="$1" -f "$here/flow/setup_finished.sql" >/dev/null
 }
 
-# One database in which a session holds its snapshot since before so many claims, and one without.
+# A session opens its snapshot; then runs are claimed and drained as fast as they are queued, by the same executors all
+# the time: some before, very many, some after.
 flow_snapshot() {
     local claims title
     claims=$(flow_some 200000)
     title="claiming after $claims claims under an open snapshot"
     bench_wanted "$title" || return 0
     flow_fresh "$title" flow
-    step "preparing: $claims claims under an open snapshot" flow_make_claims "$claims"
-    measure "$title" "after=flow_drain flow_held single 1000" "before=flow_drain flow single 1000"
+    step "preparing: an open snapshot" flow_open_snapshot
+    step "$title: before them" flow_claim_rounds "$title" before
+    step "$title: they" flow_busy single "$claims"
+    step "$title: after them" flow_claim_rounds "$title" after
     goal "$title" after before "before them: flows of 1 node per second" 0.77
-    step "$title: buffers" flow_buffers_rounds "$title, buffers of the queue per flow"
-    goal "$title, buffers of the queue per flow" after before "before them" "<=1.3"
+    goal "$title, buffers" after before "before them: blocks of the queue touched per flow" "<=1.3"
+    report "$title" after "flows per second"
+    report "$title, buffers" after "blocks per flow"
+    bench_psql -d postgres -c "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'" >/dev/null
+    flow_off flow
 }
 
-flow_make_claims() {
-    flow_database flow_held || return
-    bench_psql -d flow_held -c "BEGIN ISOLATION LEVEL REPEATABLE READ" -c "SELECT count(*) FROM chronicle_data.node_task" \
+flow_open_snapshot() {
+    bench_psql -d flow -c "BEGIN ISOLATION LEVEL REPEATABLE READ" -c "SELECT count(*) FROM chronicle_data.node_task" \
         -c "SELECT pg_sleep(86400)" >/dev/null 2>&1 &
-    flow_until flow_held "EXISTS (SELECT FROM pg_stat_activity WHERE datname = 'flow_held' AND wait_event = 'PgSleep')" &&
-        flow_drain flow_held single "$1"
+    flow_until flow "EXISTS (SELECT FROM pg_stat_activity WHERE datname = 'flow' AND wait_event = 'PgSleep')" && flow_on flow &&
+        flow_busy single 1000
 }
 
-flow_buffers_rounds() {
-    local round
+# Queues runs while the executors work; returns when all are over.
+flow_busy() { bench_psql -d flow -c "CALL bench.queue('$1', $2)" && flow_idle flow; }
+
+flow_claim_rounds() { # flow_claim_rounds TITLE SIDE
+    local round began rate before after
     for ((round = 1; round <= rounds; round++)); do
-        printf '%s\t%s\t%s\t%s\n' "$1" "$round" after "$(flow_buffers flow_held)" "$1" "$round" before "$(flow_buffers flow)" \
-            >>"$home/rates" || return
+        began=$(flow_now flow) && before=$(flow_touched) && flow_busy single 1000 && rate=$(flow_rate_since flow "$began") &&
+            sleep 0.2 && after=$(flow_touched) || return
+        printf '%s\t%s\t%s\t%s\n' "$1" "$round" "$2" "$rate" "$1, buffers" "$round" "$2" \
+            "$(awk -v a="$after" -v b="$before" 'BEGIN { print (a - b) / 1000 }')" >>"$home/rates"
     done
 }
 
-# Blocks of the queue's table and indexes that were touched while 1,000 runs of one node drained, per run.
-flow_buffers() {
-    local before after touched="SELECT sum(heap_blks_read + heap_blks_hit + idx_blks_read + idx_blks_hit)
+# Blocks of the queue's table and indexes that anybody has touched.
+flow_touched() {
+    bench_psql -d flow -At -c "SELECT sum(heap_blks_read + heap_blks_hit + idx_blks_read + idx_blks_hit)
         FROM pg_statio_all_tables WHERE schemaname = 'chronicle_data' AND relname = 'node_task'"
-    flow_clean "$1" && bench_psql -d "$1" -c "CALL bench.queue('single', 1000)" && sleep 1 &&
-        before=$(bench_psql -d "$1" -At -c "$touched") && flow_on "$1" && flow_idle "$1" && flow_off "$1" &&
-        after=$(bench_psql -d "$1" -At -c "$touched") &&
-        awk -v a="$after" -v b="$before" 'BEGIN { print (a - b) / 1000 }'
 }
 
 # ---- map.each ----------------------------------------------------------------------------------------------------

@@ -67,6 +67,11 @@ SELECT pg_catalog.pg_extension_config_dump('chronicle_data.execution', '');
 -- The queue: only nodes that wait for an executor or have one. A finished node leaves it for node_result. held: ready,
 -- but the run is paused, or waits for a slot; scheduled: ready at the run's run_at.
 CREATE SEQUENCE chronicle_data.queue_seq AS bigint CACHE 32;
+-- Places in the queue: positions of the global order (src/flow/queue_scan.cpp). Below zero: ready again, before the others.
+CREATE FUNCTION chronicle_data.queue_number() RETURNS bigint
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chronicle_queue_number';
+CREATE FUNCTION chronicle_data.queue_number_again() RETURNS bigint
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chronicle_queue_number_again';
 CREATE TABLE chronicle_data.node_task (
     execution_id uuid NOT NULL,
     node_index int NOT NULL,                   -- position in the definition's nodes
@@ -74,7 +79,7 @@ CREATE TABLE chronicle_data.node_task (
     state text COLLATE "C" NOT NULL CHECK (state IN ('ready', 'running', 'retrying', 'waiting', 'held', 'scheduled')),
     owner text COLLATE "C" NOT NULL,
     priority int NOT NULL,
-    queue_number bigint NOT NULL DEFAULT nextval('chronicle_data.queue_seq'),
+    queue_number bigint NOT NULL DEFAULT chronicle_data.queue_number(),
     attempt int NOT NULL DEFAULT 0,            -- the one that runs, or the last one
     losses int NOT NULL DEFAULT 0,             -- times in a row that the worker died while this node ran alone
     alone boolean NOT NULL DEFAULT false,      -- run it in a transaction of its own

@@ -352,6 +352,39 @@ void Batch::run() {
         ready_ = std::move(before);
     }
     ready_.insert(ready_.end(), open.begin(), open.end());
+    if (ready_.empty())
+        run_siblings();
+}
+
+// Ready nodes of the run that nobody has claimed, next in the queue: reserved one by one, when their turn comes, so
+// that others find work, too. What they make ready is left to the queue.
+void Batch::run_siblings() {
+    static constexpr Oid types[] = {UUIDOID, INT4OID};
+    static pg::Statement find{
+        "SELECT attempt FROM chronicle_data.node_task WHERE execution_id = $1 AND node_index = $2 AND state = 'ready' "
+        "AND NOT (alone OR begun OR lost OR compensating)",
+        types};
+    for (int node : claim_.siblings) {
+        if (members_.back().failure || budget_left() <= 0 ||
+            static_cast<int>(members_.size()) >= settings::worker_batch)
+            return;
+        if (!may_run_here(node) || !worker::reserve_node(execution_.id, node))
+            continue;
+        int attempt;
+        {
+            access::EngineScope engine;
+            pg::Values values;
+            pg::Rows rows = find.run(values.uuid(execution_.id).int4(node));
+            if (rows.empty()) // somebody was faster
+                continue;
+            attempt = rows[0].int4(1) + 1;
+        }
+        size_t before = members_.size();
+        core::mark_running(state_, node);
+        run_member(node, attempt, budget_left());
+        if (members_.size() > before)
+            members_.back().queued = true;
+    }
 }
 
 void Batch::fail(const pg::Error &error) {
@@ -366,19 +399,38 @@ void Batch::fail(const pg::Error &error) {
 
 // The run may have been paused in between: then no successor has run, and what is ready next is held.
 void Batch::verify_lease() {
-    static constexpr Oid types[] = {UUIDOID, INT4OID, INT4OID, INT8OID, INT4OID};
-    static pg::Statement find{
-        "SELECT e.status FROM chronicle_data.node_task t JOIN chronicle_data.execution e USING (execution_id) "
-        "WHERE t.execution_id = $1 AND t.node_index = $2 AND t.state = 'running' AND t.lease_slot = $3 "
-        "AND t.lease_generation = $4 AND t.attempt = $5 FOR UPDATE OF t",
-        types};
+    // By the primary key alone: an index on the lease would be walked over all that this executor has run.
+    static constexpr Oid types[] = {UUIDOID, INT4OID};
+    static pg::Statement find{"SELECT e.status, t.state = 'running', t.lease_slot, t.lease_generation, t.attempt "
+                              "FROM chronicle_data.node_task t JOIN chronicle_data.execution e USING (execution_id) "
+                              "WHERE t.execution_id = $1 AND t.node_index = $2 FOR UPDATE OF t",
+                              types};
     pg::Values values;
-    values.uuid(claim_.execution).int4(claim_.node_index).int4(claimant_.slot);
-    pg::Rows rows = find.run(values.int8(static_cast<int64>(claimant_.generation)).int4(claim_.attempt));
-    if (rows.empty())
+    pg::Rows rows = find.run(values.uuid(claim_.execution).int4(claim_.node_index));
+    if (rows.empty() || !rows[0].boolean(2) || rows[0].int4(3) != claimant_.slot ||
+        rows[0].int8(4) != static_cast<int64>(claimant_.generation) || rows[0].int4(5) != claim_.attempt)
         throw LeaseLost{};
     execution_.status = rows[0].text(1);
     if (execution_.status == "paused" && members_.size() > 1)
+        throw RepeatAlone{};
+}
+
+// Those that were run without a claim are still nobody's.
+void Batch::verify_siblings() {
+    static constexpr Oid types[] = {UUIDOID, INT4ARRAYOID};
+    static pg::Statement count{
+        "SELECT count(*) FROM chronicle_data.node_task WHERE execution_id = $1 AND node_index = ANY ($2) "
+        "AND state = 'ready' AND NOT (alone OR begun OR lost OR compensating)",
+        types};
+    std::vector<int> nodes;
+    for (const Member &member : members_)
+        if (member.queued)
+            nodes.push_back(member.result.index);
+    if (nodes.empty())
+        return;
+    pg::Values values;
+    values.uuid(execution_.id).add(pg::make_int_array(nodes));
+    if (count.run(values)[0].int8(1) != static_cast<int64>(nodes.size()))
         throw RepeatAlone{};
 }
 
@@ -455,6 +507,7 @@ void Batch::record() {
     access::EngineScope engine;
     lock_execution(claim_.execution);
     verify_lease();
+    verify_siblings();
     if (claim_.compensating) {
         const Member &only = members_.front();
         end_compensation(execution_, only.result, only.failure, true);

@@ -21,6 +21,7 @@ struct Member {
     NodeOutput output; // with `wait`: the node waits, and finish() settles it
     std::optional<Failure> failure;
     bool resumed = false; // it waited, and is looked at again
+    bool queued = false; // it was ready in the queue, and not claimed
     bool waits() const { return resumed || !output.wait.is_null(); }
 };
 
@@ -54,6 +55,8 @@ public:
 
 private:
     void run_member(int node, int attempt, int deadline_ms);
+    void run_siblings();
+    void verify_siblings();
     NodeOutput execute(int node);
     std::string output_json(int node);
     void store_output(int node, Member &member);

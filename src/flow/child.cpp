@@ -356,7 +356,8 @@ TimestampTz wake_parents() {
         "WHERE c.state = 'failed' FOR UPDATE OF c SKIP LOCKED), "
         "failed AS (UPDATE chronicle_data.awaited_child AS c SET state = 'noted' FROM told AS o "
         "WHERE c.call = o.call AND c.item = o.item RETURNING c.call) "
-        "UPDATE chronicle_data.node_task AS t SET state = 'ready', due_at = NULL FROM parent AS p "
+        "UPDATE chronicle_data.node_task AS t SET state = 'ready', due_at = NULL, "
+        "queue_number = chronicle_data.queue_number_again() FROM parent AS p "
         "WHERE t.execution_id = p.execution_id AND t.node_index = p.node_index AND (p.pending "
         "OR p.call IN (SELECT f.call FROM failed AS f) OR NOT EXISTS (SELECT FROM chronicle_data.awaited_child AS c "
         "WHERE c.call = p.call AND c.state IN ('running', 'failed'))) RETURNING t.owner"};

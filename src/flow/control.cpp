@@ -57,9 +57,10 @@ const char *open_status(const Execution &execution) {
 
 void resume(const Execution &execution) {
     static constexpr Oid types[] = {UUIDOID};
-    static pg::Statement release{
-        "UPDATE chronicle_data.node_task SET state = 'ready', due_at = NULL WHERE execution_id = $1 AND state = 'held'",
-        types};
+    static pg::Statement release{"UPDATE chronicle_data.node_task SET state = 'ready', due_at = NULL, queue_number = "
+                                 "chronicle_data.queue_number_again() "
+                                 "WHERE execution_id = $1 AND state = 'held'",
+                                 types};
     pg::Values values;
     release.run(values.uuid(execution.id));
     set_status(execution, open_status(execution));

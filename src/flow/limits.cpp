@@ -127,11 +127,11 @@ int64 count_held(const std::string &group) {
 void give_slot(const pg::Uuid &id) {
     static constexpr Oid types[] = {UUIDOID};
     static pg::Statement hold{"UPDATE chronicle_data.concurrency_slot SET held = true WHERE execution_id = $1", types};
-    static pg::Statement release{
-        "UPDATE chronicle_data.node_task t SET state = 'ready' FROM chronicle_data.execution e "
-        "WHERE t.execution_id = $1 AND t.state = 'held' AND e.execution_id = t.execution_id "
-        "AND e.status <> 'paused'",
-        types};
+    static pg::Statement release{"UPDATE chronicle_data.node_task t SET state = 'ready', "
+                                 "queue_number = chronicle_data.queue_number_again() FROM chronicle_data.execution e "
+                                 "WHERE t.execution_id = $1 AND t.state = 'held' AND e.execution_id = t.execution_id "
+                                 "AND e.status <> 'paused'",
+                                 types};
     pg::Values values;
     values.uuid(id);
     hold.run(values);

@@ -46,13 +46,14 @@ NodeResult remove_from_queue(const Execution &execution, const core::Node &node,
 void schedule(const Execution &execution, const core::Node &node, const NodeResult &result, TimestampTz due,
               bool alone) {
     static constexpr Oid types[] = {UUIDOID, INT4OID, TEXTOID, TEXTOID, INT4OID, INT4OID, TIMESTAMPTZOID, BOOLOID};
-    static pg::Statement upsert{"INSERT INTO chronicle_data.node_task AS t (execution_id, node_index, node_id, state, "
-                                "owner, priority, attempt, due_at, alone) "
-                                "VALUES ($1, $2, $3, 'retrying', $4, $5, $6, $7, $8) "
-                                "ON CONFLICT (execution_id, node_index) DO UPDATE SET state = 'retrying', due_at = "
-                                "excluded.due_at, losses = 0, lost = false, begun = false, wait = NULL, "
-                                "lease_slot = NULL, lease_generation = NULL",
-                                types};
+    static pg::Statement upsert{
+        "INSERT INTO chronicle_data.node_task AS t (execution_id, node_index, node_id, state, "
+        "owner, priority, attempt, due_at, alone) "
+        "VALUES ($1, $2, $3, 'retrying', $4, $5, $6, $7, $8) "
+        "ON CONFLICT (execution_id, node_index) DO UPDATE SET state = 'retrying', attempt = "
+        "excluded.attempt, due_at = excluded.due_at, losses = 0, lost = false, begun = false, wait = NULL, "
+        "lease_slot = NULL, lease_generation = NULL",
+        types};
     pg::Values values;
     values.uuid(execution.id).int4(result.index).text(node.id).text(execution.owner);
     values.int4(task_priority(execution, node)).int4(result.attempts).time(due).boolean(alone);

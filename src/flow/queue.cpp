@@ -5,8 +5,11 @@
 #include "flow/patience.hpp"
 #include "flow/waiting.hpp"
 #include "flow/queue.hpp"
+#include "flow/queue_scan.hpp"
 
 #include "pg/xact.hpp"
+#include "settings.hpp"
+#include "worker/executor.hpp"
 #include "worker/registry.hpp"
 
 extern "C" {
@@ -19,51 +22,17 @@ namespace chronicle::flow {
 
 namespace {
 
-constexpr int candidate_limit = 16;
+constexpr int scan_limit = 1000; // ready nodes walked over in one look, when the locks of some are taken
 constexpr size_t locked_limit = 64; // runs passed over in one look
 constexpr int loss_limit = 3;
+constexpr int64 demand_limit = 300; // more than there can be executors
 constexpr int look_again_ms = 50;
 constexpr int64 lock_wait_ms = 100;
 
 bool lost_and_locked = false; // reclaim() could not take back all
 
-struct Candidate {
-    pg::Uuid execution;
-    int node_index;
-};
-
-Datum make_uuid_array(const std::vector<pg::Uuid> &ids) {
-    std::vector<Datum> elements;
-    for (const pg::Uuid &id : ids)
-        elements.push_back(pg::make_uuid(id));
-    Datum *values = elements.data();
-    int count = static_cast<int>(elements.size());
-    return pg::call([&]() noexcept {
-        return PointerGetDatum(construct_array(values, count, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
-    });
-}
-
-// `passed_over`: runs whose locks somebody has; behind their nodes others wait.
-std::vector<Candidate> candidates(const std::string &owner, const std::vector<pg::Uuid> &passed_over) {
-    static constexpr Oid types[] = {TEXTOID, INT4OID, UUIDARRAYOID};
-    static pg::Statement find{"SELECT execution_id, node_index FROM chronicle_data.node_task "
-                              "WHERE state = 'ready' AND owner = $1 ORDER BY priority DESC, queue_number LIMIT $2",
-                              types};
-    static pg::Statement find_others{
-        "SELECT execution_id, node_index FROM chronicle_data.node_task WHERE state = 'ready' AND owner = $1 "
-        "AND execution_id <> ALL ($3) ORDER BY priority DESC, queue_number LIMIT $2",
-        types};
-    pg::Values values;
-    values.text(owner).int4(candidate_limit).add(make_uuid_array(passed_over));
-    pg::Rows rows = (passed_over.empty() ? find : find_others).run(values);
-    std::vector<Candidate> found;
-    for (uint64 i = 0; i < rows.count; i++)
-        found.push_back({rows[i].uuid(1), rows[i].int4(2)});
-    return found;
-}
-
 // The node becomes ours, if it is still ready; the caller holds the run's lock.
-std::optional<Claim> take(const Candidate &candidate, const Claimant &claimant, TimestampTz now) {
+std::optional<Claim> take(const ReadyNode &candidate, const Claimant &claimant, TimestampTz now) {
     static constexpr Oid types[] = {UUIDOID, INT4OID, INT4OID, INT8OID, TIMESTAMPTZOID};
     static pg::Statement update{
         "UPDATE chronicle_data.node_task SET state = 'running', lease_slot = $3, lease_generation = $4, "
@@ -76,8 +45,17 @@ std::optional<Claim> take(const Candidate &candidate, const Claimant &claimant, 
     pg::Rows rows = update.run(values.int8(static_cast<int64>(claimant.generation)).time(now));
     if (rows.empty())
         return std::nullopt;
-    return Claim{candidate.execution, candidate.node_index, rows[0].text(1), rows[0].int4(2),    rows[0].boolean(3),
-                 rows[0].boolean(4),  claimant.owner,       rows[0].time(5), rows[0].boolean(6), rows[0].boolean(7)};
+    return Claim{candidate.execution,
+                 candidate.node_index,
+                 rows[0].text(1),
+                 rows[0].int4(2),
+                 rows[0].boolean(3),
+                 rows[0].boolean(4),
+                 claimant.owner,
+                 rows[0].time(5),
+                 rows[0].boolean(6),
+                 rows[0].boolean(7),
+                 {}};
 }
 
 void mark_execution_running(const Execution &execution, TimestampTz now) {
@@ -140,7 +118,7 @@ void lock_for_a_while(const pg::Uuid &execution) {
 }
 
 // The caller holds the run's lock. Nothing: it is not ready any more, or is to be held; then behind it may be others.
-std::optional<Claim> claim_candidate(const Candidate &candidate, const Claimant &claimant,
+std::optional<Claim> claim_candidate(const ReadyNode &candidate, const Claimant &claimant,
                                      std::optional<pg::Uuid> &wait_for) {
     TimestampTz now = GetCurrentTimestamp();
     std::optional<Claim> claim = take(candidate, claimant, now);
@@ -155,30 +133,50 @@ std::optional<Claim> claim_candidate(const Candidate &candidate, const Claimant 
     return claim;
 }
 
+// What stands behind the claimed node in the queue and is of the same run: if that node is quick, these run with it.
+void find_siblings(Claim &claim, QueueScan &scan) {
+    if (claim.alone || claim.compensating || claim.begun)
+        return;
+    size_t limit = static_cast<size_t>(settings::worker_batch) * static_cast<size_t>(settings::worker_processes + 1);
+    while (claim.siblings.size() < limit) {
+        std::optional<ReadyNode> next = scan.next();
+        if (!next || next->execution != claim.execution)
+            break;
+        claim.siblings.push_back(next->node_index);
+    }
+}
+
 // One look at the queue. `wait_for`: a run whose lock somebody held; the next look waits for it, a little: it may be a
 // caller's transaction that stays open, and there may be other work meanwhile (55P03: the look after that does not
-// wait).
-std::optional<Claim> look(const Claimant &claimant, std::optional<pg::Uuid> &wait_for) {
+// wait, and walks as `far` as it must). Nodes that are reserved are at work in another executor's batch.
+std::optional<Claim> look(const Claimant &claimant, std::optional<pg::Uuid> &wait_for, bool far) {
     access::EngineScope engine;
     std::optional<pg::Uuid> waited_for = std::exchange(wait_for, std::nullopt);
     if (waited_for)
         lock_for_a_while(*waited_for);
     std::vector<pg::Uuid> locked;
     auto is_locked = [&](const pg::Uuid &id) { return std::find(locked.begin(), locked.end(), id) != locked.end(); };
-    for (size_t before = 1; locked.size() != before && locked.size() <= locked_limit;) {
-        before = locked.size();
-        for (const Candidate &candidate : candidates(claimant.owner, locked)) {
-            if (is_locked(candidate.execution))
-                continue;
-            if (candidate.execution != waited_for && !try_lock_execution(candidate.execution)) {
-                locked.push_back(candidate.execution);
-                if (!wait_for)
-                    wait_for = candidate.execution;
-                continue;
-            }
-            if (std::optional<Claim> claim = claim_candidate(candidate, claimant, wait_for))
-                return claim;
+    QueueScan scan(claimant.owner);
+    int seen = 0;
+    while (std::optional<ReadyNode> candidate = scan.next()) {
+        if (wait_for && ++seen > scan_limit && !far)
+            break;
+        if (is_locked(candidate->execution) || !worker::reserve_node(candidate->execution, candidate->node_index))
+            continue;
+        if (candidate->execution != waited_for && !try_lock_execution(candidate->execution)) {
+            worker::release_nodes();
+            locked.push_back(candidate->execution);
+            if (!wait_for)
+                wait_for = candidate->execution;
+            if (locked.size() > locked_limit)
+                break;
+            continue;
         }
+        if (std::optional<Claim> claim = claim_candidate(*candidate, claimant, wait_for)) {
+            find_siblings(*claim, scan);
+            return claim;
+        }
+        worker::release_nodes();
     }
     return std::nullopt;
 }
@@ -209,6 +207,7 @@ void make_ready(const Lost &lost, bool counts) {
     static constexpr Oid types[] = {UUIDOID, INT4OID, INT4OID};
     static pg::Statement update{
         "UPDATE chronicle_data.node_task SET state = 'ready', lost = true, lease_slot = NULL, lease_generation = NULL, "
+        "queue_number = chronicle_data.queue_number_again(), "
         "losses = losses + CASE WHEN alone THEN $3 ELSE 0 END, alone = alone OR $3 > 0 "
         "WHERE execution_id = $1 AND node_index = $2 RETURNING owner",
         types};
@@ -283,22 +282,24 @@ bool take_back(const Lost &lost) {
 
 std::optional<Claim> claim_next(const Claimant &claimant) {
     std::optional<pg::Uuid> wait_for;
-    bool again;
+    bool again = false;
     do {
-        again = false;
+        bool far = std::exchange(again, false);
         try {
             pg::start_transaction();
-            std::optional<Claim> claim = look(claimant, wait_for);
+            std::optional<Claim> claim = look(claimant, wait_for, far);
             pg::commit_transaction();
             if (claim)
                 return claim;
         } catch (const pg::Error &error) {
             pg::abort_transaction();
+            worker::release_nodes();
             if (!error.is_transient())
                 throw;
             again = true;
         } catch (...) {
             pg::abort_transaction();
+            worker::release_nodes();
             throw;
         }
         pg::check_interrupts();
@@ -307,14 +308,10 @@ std::optional<Claim> claim_next(const Claimant &claimant) {
 }
 
 std::vector<worker::Demand> demand() {
-    static pg::Statement count{
-        "SELECT owner, count(*) FROM (SELECT owner FROM chronicle_data.node_task WHERE state = 'ready' "
-        "LIMIT 1000) t GROUP BY owner"};
     access::EngineScope engine;
-    pg::Rows rows = count.run();
     std::vector<worker::Demand> result;
-    for (uint64 i = 0; i < rows.count; i++)
-        result.push_back({.owner = rows[i].text(1), .ready = rows[i].int8(2)});
+    for (const auto &[owner, ready] : count_ready(demand_limit))
+        result.push_back({.owner = owner, .ready = ready});
     return result;
 }
 
@@ -340,7 +337,8 @@ TimestampTz look_again_at() { return TimestampTzPlusMilliseconds(GetCurrentTimes
 
 TimestampTz promote_due() {
     static pg::Statement promote{
-        "UPDATE chronicle_data.node_task t SET state = 'ready', due_at = NULL FROM (SELECT execution_id, node_index "
+        "UPDATE chronicle_data.node_task t SET state = 'ready', due_at = NULL, "
+        "queue_number = chronicle_data.queue_number_again() FROM (SELECT execution_id, node_index "
         "FROM chronicle_data.node_task WHERE state IN ('retrying', 'waiting', 'scheduled') "
         "AND due_at <= clock_timestamp() FOR UPDATE SKIP LOCKED) d "
         "WHERE t.execution_id = d.execution_id AND t.node_index = d.node_index RETURNING t.owner"};

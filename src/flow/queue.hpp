@@ -17,11 +17,13 @@ struct Claim {
     TimestampTz started_at = 0; // the attempt's: of its Started event
     bool begun = false; // the attempt began before: it has waited, and is looked at again
     bool lost = false; // the attempt began before, and its worker was lost: it begins again
+    std::vector<int> siblings; // ready nodes of the run, next in the queue; not claimed
 };
 
 using worker::Claimant;
 
-/// Claims the next ready node of the owner in a transaction of its own and commits it; nothing when none is left.
+/// Claims the next ready node of the owner in a transaction of its own and commits it; nothing when none is left. The
+/// node stays reserved (worker::release_nodes).
 std::optional<Claim> claim_next(const Claimant &claimant);
 
 /// Inside a transaction: owners with ready nodes.

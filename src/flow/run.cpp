@@ -1,10 +1,15 @@
 // Running claimed nodes.
 //
 //   claim (queue.cpp)   its own transaction: lease, attempt and Started are committed before anything runs
-//   batch (batch.cpp)   one transaction: the claimed node in a savepoint; then nodes that became ready, each in a
-//                       savepoint, while the batch is younger than 50 ms and has less than chronicle.worker_batch
-//                       members finish(): lock the run, verify the lease, load the newest state of the graph, apply
-//                       what ran, write results, events and the queue; commit
+//   batch (batch.cpp)   one transaction: the claimed node in a savepoint; then nodes that became ready, and then ready
+//                       siblings that stand next in the queue, each in a savepoint, while the batch is younger than
+//                       50 ms and has less than chronicle.worker_batch members. finish(): lock the run, verify the
+//                       lease, bring the state of the graph up to the newest (run_state.cpp), apply what ran, write
+//                       results, events and the queue; commit
+//
+// Siblings are in the queue, where others would claim them: who runs one reserves it first, in shared memory
+// (worker::reserve_node), and so does who claims one. A reservation ends with the batch, or with the process. It only
+// saves work: finish() looks, under the run's lock, whether each is still ready, and repeats the batch if not.
 //
 // Nothing of the run is locked, and no position held, while user code runs: finish() comes last.
 //

@@ -7,6 +7,7 @@
 #include "flow/run_timeout.hpp"
 #include "flow/slots.hpp"
 #include "flow/task.hpp"
+#include "worker/executor.hpp"
 
 namespace chronicle::flow {
 
@@ -25,8 +26,10 @@ TimestampTz look(std::vector<worker::Demand> &demands) {
 
 bool step(const worker::Claimant &claimant) {
     std::optional<Claim> claim = claim_next(claimant);
-    if (claim)
+    if (claim) {
         run_claim(*claim, claimant);
+        worker::release_nodes();
+    }
     return claim.has_value();
 }
 

@@ -108,7 +108,8 @@ TimestampTz expire_tasks() {
         "USING (execution_id, node_index) WHERE due.awaited AND n.state = 'waiting' FOR UPDATE OF n SKIP LOCKED), "
         "over AS (UPDATE chronicle_data.task AS t SET state = 'expired' FROM due AS d WHERE t.task_id = d.task_id "
         "AND t.attempt = d.attempt AND (NOT d.awaited OR d.task_id IN (SELECT node.task_id FROM node))) "
-        "UPDATE chronicle_data.node_task AS n SET state = 'ready', due_at = NULL FROM node "
+        "UPDATE chronicle_data.node_task AS n SET state = 'ready', due_at = NULL, "
+        "queue_number = chronicle_data.queue_number_again() FROM node "
         "WHERE n.execution_id = node.execution_id AND n.node_index = node.node_index RETURNING n.owner"};
     static pg::Statement next{"SELECT least((SELECT min(deadline) FROM chronicle_data.task WHERE state = 'claimed' "
                               "AND deadline > clock_timestamp()), (SELECT clock_timestamp() + interval '50 ms' " OVERDUE

@@ -110,7 +110,7 @@ void park(const WaitingNode &waiting, const Settled &settled) {
         "INSERT INTO chronicle_data.node_task AS t (execution_id, node_index, node_id, state, owner, priority, "
         "attempt, begun, started_at, due_at, wait) VALUES ($1, $2, $3, 'waiting', $4, $5, $6, true, $7, $8, $9) "
         "ON CONFLICT (execution_id, node_index) DO UPDATE SET state = 'waiting', begun = true, lost = false, losses = "
-        "0, "
+        "0, attempt = excluded.attempt, started_at = excluded.started_at, "
         "due_at = excluded.due_at, wait = excluded.wait, lease_slot = NULL, lease_generation = NULL",
         types};
     const Execution &execution = waiting.execution;
@@ -129,7 +129,8 @@ void abandon(const Execution &execution, const core::Node &node, int index, cons
 
 bool wake(const pg::Uuid &execution, int node_index) {
     static constexpr Oid types[] = {UUIDOID, INT4OID};
-    static pg::Statement update{"UPDATE chronicle_data.node_task SET state = 'ready', due_at = NULL "
+    static pg::Statement update{"UPDATE chronicle_data.node_task SET state = 'ready', due_at = NULL, "
+                                "queue_number = chronicle_data.queue_number_again() "
                                 "WHERE execution_id = $1 AND node_index = $2 AND state = 'waiting' RETURNING owner",
                                 types};
     pg::Values values;

@@ -110,6 +110,8 @@ void look_up_relations(Catalog &c) noexcept {
     c.event_kind_position = relation("event_kind_position");
     c.workflow_event_pkey = relation("workflow_event_pkey");
     c.execution = relation("execution");
+    c.node_task = relation("node_task");
+    c.node_task_ready = relation("node_task_ready");
     c.snapshot = relation("snapshot");
     c.snapshot_pkey = relation("snapshot_pkey");
     c.snapshot_failure = relation("snapshot_failure");

@@ -216,7 +216,10 @@ void serve(const Claimant &claimant) {
         Turn turn = settings::workers ? take_turn(claimant, first) : Turn::nothing;
         if (turn == Turn::worked)
             continue;
-        pg::call([]() noexcept { pgstat_report_activity(STATE_IDLE, nullptr); });
+        pg::call([]() noexcept {
+            pgstat_report_stat(true); // nothing else will, while it rests
+            pgstat_report_activity(STATE_IDLE, nullptr);
+        });
         long patience = turn == Turn::held_back ? held_back_ms : followed_parts ? -1 : idle_ms;
         if (resting())
             (void)pg::wait_latch(rest_left_ms(), event);
@@ -269,6 +272,29 @@ bool resting() { return rest_until != 0; }
 void give_up() {
     RegistryLock lock;
     executor_slot(my_slot).leave = executor_slot(my_slot).excused = true;
+}
+
+bool reserve_node(const pg::Uuid &execution, int node) {
+    RegistryLock lock;
+    ExecutorSlot &mine = executor_slot(my_slot);
+    if (mine.reserved_count > 0 && mine.reserved_run != execution)
+        mine.reserved_count = 0;
+    if (mine.reserved_count == static_cast<int>(std::size(mine.reserved)))
+        return false;
+    for (int i = 0; i < shared().executors; i++) {
+        const ExecutorSlot &e = executor_slot(i);
+        if (e.state != ExecutorState::free && e.database == MyDatabaseId && e.reserved_run == execution &&
+            std::find(e.reserved, e.reserved + e.reserved_count, node) != e.reserved + e.reserved_count)
+            return false;
+    }
+    mine.reserved_run = execution;
+    mine.reserved[mine.reserved_count++] = node;
+    return true;
+}
+
+void release_nodes() {
+    RegistryLock lock;
+    executor_slot(my_slot).reserved_count = 0;
 }
 
 Job::Job(const pg::Uuid &execution, const std::string &node) {

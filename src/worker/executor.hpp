@@ -28,6 +28,12 @@ public:
     static bool is_running(const pg::Uuid &execution);
 };
 
+/// Nodes of one run that this executor is about to run, or has run and not committed: others keep off them meanwhile. A
+/// hint in shared memory, so that no two do the same work; what counts is what the tables say at the commit.
+/// False: another executor of this database has it, or there is no room.
+bool reserve_node(const pg::Uuid &execution, int node);
+void release_nodes();
+
 /// Around the code of one node: interrupts it after `ms` (57014; 0: never), or when its job is cancelled. It is asked
 /// again every second, and after three times that it was swallowed the process ends (57P01).
 class Deadline {

@@ -35,6 +35,9 @@ struct ExecutorSlot {
     int64 subject, lost_subject; // of a job that is no node: its id; of the one in which the former occupant ended
     pg::Uuid execution;
     char node[NAMEDATALEN];
+    pg::Uuid reserved_run; // nodes of it that the batch runs (executor.hpp)
+    int reserved_count;
+    int reserved[72]; // chronicle.worker_batch is at most 64
     TimestampTz started_at;
     int64 nodes_run;
 };

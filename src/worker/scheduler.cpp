@@ -170,6 +170,7 @@ int prepare_slot(Oid role, uint64 *generation) {
         e.follows = 0;
         e.rests = false;
         e.source = 0;
+        e.reserved_count = 0;
         e.pid = 0;
         e.process = -1;
         e.node[0] = '\0';
