@@ -153,7 +153,8 @@ SELECT wait_for_execution(:'run');
 UPDATE retry_gate SET open = true;
 SELECT retry_execution(:'run');
 SELECT wait_for_execution(:'run', '5 s');
-SELECT node_id, status, attempts FROM node_executions WHERE execution_id = :'run' ORDER BY node_id;
+-- (far may have begun to wait before j failed, or not.)
+SELECT node_id, status, CASE WHEN node_id <> 'far' THEN attempts END AS attempts FROM node_executions WHERE execution_id = :'run' ORDER BY node_id;
 SELECT data -> 'nodes' AS retried FROM execution_history WHERE execution_id = :'run' AND type = 'WorkflowRetried';
 -- From f on, the other branch is needed as well: it may be the faster one.
 SELECT fork_execution(:'run', 'f') AS fork \gset
