@@ -20,9 +20,14 @@ CREATE ROLE keeper LOGIN;
 SELECT chronicle.grant_access('keeper', 'operator');
 CREATE SCHEMA kept AUTHORIZATION keeper;
 SQL
+# As the keeper.
+sub sql {
+    my ($sql) = @_;
+    $sql =~ s/WORK\(([^)]*)\)/work_sql($1)/ge;
+    return sql_as($node, $db, 'keeper', "SET search_path = kept, chronicle;\n$sql");
+}
 # Streams sale-f1 … sale-f200 are of the past only: their rows are set to -1, and a rebuild makes them 150 again. A row in "pace"
 # makes the code slow; "deadly" ends the process at one event.
-sub sql { return sql_as($node, $db, 'keeper', "SET search_path = kept, chronicle;\n$_[0]") }
 sql(<<'SQL');
 CREATE TABLE pace (seconds float8);
 CREATE TABLE deadly (stream text, version bigint);
@@ -30,14 +35,14 @@ CREATE TABLE sums (stream text PRIMARY KEY, n bigint, amount bigint);
 CREATE TABLE inline_sums (LIKE sums INCLUDING ALL);
 CREATE FUNCTION total(state jsonb, event chronicle.event) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM pg_sleep(seconds / 100) FROM kept.pace;
-    PERFORM pg_terminate_backend(pg_backend_pid()), pg_sleep(60) FROM kept.deadly AS d WHERE d.stream = event.stream AND d.version = event.version;
+    PERFORM WORK(seconds / 100) FROM kept.pace;
+    PERFORM pg_terminate_backend(pg_backend_pid()) FROM kept.deadly AS d WHERE d.stream = event.stream AND d.version = event.version;
     RETURN jsonb_build_object('n', (state->>'n')::bigint + 1, 'amount', (state->>'amount')::bigint + (event.data->>'amount')::bigint);
 END $$;
 SELECT count(append_event_arrays('sale-f' || n, array_fill('sold'::text, ARRAY[150]), array_fill('{"amount": 1}'::jsonb, ARRAY[150]))) FROM generate_series(1, 200) AS n;
 DO $$
 DECLARE
-    text text := 'INSERT INTO %1$s AS s SELECT stream, count(*), sum((data->>''amount'')::bigint) FROM new_events, (SELECT count(pg_sleep(seconds)) FROM pace) AS p GROUP BY 1
+    text text := 'INSERT INTO %1$s AS s SELECT stream, count(*), sum((data->>''amount'')::bigint) FROM new_events, (SELECT count(WORK(seconds)) FROM pace) AS p GROUP BY 1
                   ON CONFLICT (stream) DO UPDATE SET n = s.n + excluded.n, amount = s.amount + excluded.amount';
 BEGIN
     PERFORM create_projection('sums', statement => format(text, 'sums'), categories => '{sale}', options => '{"target": "sums", "batch_size": 100}');
@@ -215,10 +220,11 @@ is(sql("SELECT wait_for_projection('sums', timeout => '60s') AND wait_for_projec
 is($node->safe_psql($db, $differences), 0, 'verify_projection returns nothing');
 wait_for($node, $db, $leftovers, 0, 'nothing is left behind');
 
-$node->safe_psql($db, <<'SQL');
+my $work = work_sql('0.01');
+$node->safe_psql($db, <<"SQL");
 CREATE ROLE leaver LOGIN;
 SELECT chronicle.grant_access('leaver', 'operator');
-CREATE FUNCTION public.slow(state jsonb, event chronicle.event) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.01); RETURN state; END $$;
+CREATE FUNCTION public.slow(state jsonb, event chronicle.event) RETURNS jsonb LANGUAGE plpgsql AS \$\$ BEGIN PERFORM $work; RETURN state; END \$\$;
 SQL
 sql_as($node, $db, 'leaver', q(SELECT chronicle.create_projection('left', handler => 'public.slow', streams => '{sale-f1}', options => '{"batch_size": 10}')));
 wait_for($node, $db, "SELECT status FROM chronicle.projections WHERE name = 'left'", 'running', 'one more');
