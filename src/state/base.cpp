@@ -112,9 +112,9 @@ int64 before_removal(const store::Removal &removal) {
         return removal.up_to;
     pg::MemoryScope memory("chronicle base snapshot");
     Snapshot snapshot = pg::call([]() noexcept { return GetActiveSnapshot(); });
-    bool lost = removal.row.removed > removal.row.hidden &&
-                base_version(removal.row.id, removal.row.hidden, snapshot) < removal.row.removed;
-    if (lost) // already: there is no state to keep
+    int64 there = base_version(removal.row.id, removal.row.hidden, snapshot);
+    bool lost = removal.row.removed > removal.row.hidden && there < removal.row.removed; // no state is left to keep
+    if (lost || there >= removal.up_to)
         return removal.up_to;
     std::optional<Base> base =
         removal.by_worker ? find_base(*aggregate, removal, snapshot) : fold_base(*aggregate, removal, snapshot);

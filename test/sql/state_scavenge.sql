@@ -108,6 +108,16 @@ SELECT drop_aggregate('again');
 SELECT create_aggregate('again', 'apply_other', '{"sum": 0}', snapshot_every => 10);
 SELECT aggregate_state('again-5', 25), aggregate_state('again-5');
 SELECT drop_aggregate('again');
+-- A base is ahead of what a small step has removed; a retention that is then widened has its rows removed under it.
+SELECT create_aggregate('ahead', 'apply_sum', '{"sum": 0}', snapshot_every => 10);
+SELECT fill('ahead-1', 1, 30), set_stream_retention('ahead-1', truncate_before => 21);
+SELECT events FROM scavenge(5);
+SELECT set_stream_retention('ahead-1', truncate_before => 16);
+SELECT events FROM scavenge();
+SELECT n.version, n.base, n.state FROM chronicle_data.snapshot AS n JOIN chronicle_data.stream USING (stream_id) WHERE name = 'ahead-1' ORDER BY 1;
+SELECT min(version) FROM read_stream('ahead-1');
+SELECT v, aggregate_state('ahead-1', v) FROM unnest(ARRAY[20, 25]) AS v;
+SELECT aggregate_state('ahead-1', 19);
 -- One snapshot is kept beside a base, which is not pruned.
 SELECT create_aggregate('alone', 'apply_sum', '{"sum": 0}', snapshot_every => 10, keep_snapshots => 1);
 SELECT fill('alone-1', 1, 12), set_stream_retention('alone-1', truncate_before => 6);
