@@ -19,6 +19,8 @@ CREATE FUNCTION chronicle_data.start_triggered() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'chronicle_start_triggered';
 CREATE TRIGGER workflows AFTER INSERT ON chronicle_data.event
     FOR EACH STATEMENT EXECUTE FUNCTION chronicle_data.start_triggered();
+-- Also where session_replication_role is replica.
+ALTER TABLE chronicle_data.event ENABLE ALWAYS TRIGGER workflows;
 
 CREATE FUNCTION chronicle.create_trigger(
     workflow_id text, categories text[] DEFAULT NULL, types text[] DEFAULT NULL, filter jsonpath DEFAULT NULL)

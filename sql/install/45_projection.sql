@@ -113,6 +113,8 @@ CREATE FUNCTION chronicle_data.run_inline_projections() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'chronicle_run_inline_projections';
 CREATE TRIGGER inline_projections AFTER INSERT ON chronicle_data.event
     FOR EACH STATEMENT EXECUTE FUNCTION chronicle_data.run_inline_projections();
+-- Also where session_replication_role is replica: what an append function stores there counts, too.
+ALTER TABLE chronicle_data.event ENABLE ALWAYS TRIGGER inline_projections;
 
 CREATE FUNCTION chronicle.create_projection(
     name text, handler text DEFAULT NULL, statement text DEFAULT NULL, mode text DEFAULT 'async',

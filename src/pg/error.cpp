@@ -68,6 +68,10 @@ bool Error::is_transient() const noexcept {
            state == ERRCODE_LOCK_NOT_AVAILABLE;
 }
 
+bool Error::is_about(const char *message_id) const noexcept {
+    return record_->message_id && strcmp(record_->message_id, message_id) == 0;
+}
+
 // The copies for the server are made while the record still lives; the record is released before the jump.
 void Error::report(Error &&error) {
     ErrorData data{};

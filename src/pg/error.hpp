@@ -29,6 +29,8 @@ public:
     const std::string &hint() const noexcept { return record_->hint; }
     const std::string &context() const noexcept { return record_->context; }
     const std::string &constraint() const noexcept { return record_->constraint_name; }
+    /// True for the server's error with this message, whatever language it was reported in.
+    bool is_about(const char *message_id) const noexcept;
     /// True for conditions that a repetition may cure: serialization failure, deadlock, lock not available.
     bool is_transient() const noexcept;
 

@@ -11,6 +11,7 @@
 #include "pg/xact.hpp"
 #include "store/catalog.hpp"
 #include "store/order.hpp"
+#include "store/path_filter.hpp"
 #include "store/stream.hpp"
 #include "worker/registry.hpp"
 
@@ -106,6 +107,17 @@ void resolve_handler(Projection &p, const std::string &handler, bool wants_state
     p.handler = pg::resolve_function(handler, p.kind == Kind::state ? state_signature() : handler_signature());
 }
 
+void check_partition(const Projection &p) {
+    Datum path = 0;
+    try {
+        path = Partitioner(p).path();
+    } catch (const pg::Error &error) {
+        refuse("partition_by must be 'stream', 'category' or a jsonpath: " + error.message());
+    }
+    if (path != 0)
+        store::refuse_variables(path, "partition_by");
+}
+
 void read_code(const pg::Arguments &arguments, Projection &p) {
     std::optional<std::string> handler = arguments.text(1), statement = arguments.text(2);
     if (handler.has_value() == statement.has_value())
@@ -125,13 +137,8 @@ void read_code(const pg::Arguments &arguments, Projection &p) {
             refuse("initial_state is for handlers that return a state");
         check_statement(*statement);
     }
-    if (p.partition_by) {
-        try {
-            Partitioner check(p);
-        } catch (const pg::Error &error) {
-            refuse("partition_by must be 'stream', 'category' or a jsonpath: " + error.message());
-        }
-    }
+    if (p.partition_by)
+        check_partition(p);
 }
 
 void check_options(const Projection &p) {

@@ -166,8 +166,8 @@ Outcome run_batch(const Projection &projection, const Progress &progress, Attemp
                 batch.refuse(ERRCODE_CRASH_SHUTDOWN, {.message = "the worker died " + std::to_string(loss_limit) +
                                                                  " times while it handled this event",
                                                       .hint = "The server log tells how."});
+            flow::check_deferred_constraints(); // from now on at once: a security-restricted operation defers nothing
             batch.apply(progress.generation, false);
-            flow::check_deferred_constraints();
             flow::clean_session();
             check_in_time(projection);
         } catch (...) {

@@ -12,6 +12,10 @@
 // that. Once it holds the lock, every event that it follows is over, whatever the mark says, and it reads to the very
 // end.
 //
+// What handlers append in their turn is applied after all of what they were called for: nested appends leave their
+// events to the outermost one, which works through them in the order of the log. (Applied at once, a projection would
+// see them before the rest of its own batch, and states that are being folded would be stored over theirs.)
+//
 // Lock order of an append: streams → projections' appenders (by id) → partitions (by key) → what handlers lock.
 #include "core/json.hpp"
 
@@ -36,12 +40,15 @@ extern "C" {
 #include "utils/snapmgr.h"
 }
 
+#include <deque>
+
 namespace chronicle::projection {
 
 namespace {
 
 constexpr int patience_of_worker_ms = 100;
 constexpr int64 fence_pause_ms = 50;
+constexpr int most_nested = 1000; // appends by handlers, in one append
 
 void set_fence(int64 id) {
     static constexpr Oid types[] = {INT8OID, INT8OID};
@@ -95,7 +102,9 @@ void collect(const Projection &projection, const std::vector<store::StoredBatch>
         pg::MemoryScope per_event("chronicle inline"); // after the reader, which keeps what it allocates
         while (reader.next()) {
             store::EventRow event = maker.make(reader, stored.stream);
-            if (projection.filter.wants(event))
+            // A savepoint may have been undone since, and its versions given again.
+            bool is_of_append = event.position >= stored.first_position && event.position <= stored.last_position;
+            if (is_of_append && event.position > projection.origin && projection.filter.wants(event))
                 batch.add(event);
             per_event.reset();
         }
@@ -118,6 +127,9 @@ bool passes_unchanged(const pg::Error &error) {
         detail["detail"] = error.detail();
     std::string message = "projection \"" + projection.name + "\" failed: " + error.message(),
                 said = core::write_json(detail), hint = error.hint(), context = error.context();
+    if (error.is_about("cannot fire deferred trigger within security-restricted operation"))
+        hint = "A handler's constraints cannot wait for the end of the transaction: let it begin with SET CONSTRAINTS "
+               "… IMMEDIATE, or declare them INITIALLY IMMEDIATE.";
     ErrorData data{}; // as one of the server's, because it keeps the original's CONTEXT
     data.elevel = ERROR;
     data.output_to_server = data.output_to_client = true;
@@ -170,6 +182,46 @@ void apply_all(const std::vector<store::StoredBatch> &batches) {
     }
 }
 
+// What nested appends have stored, with texts of its own.
+struct Nested {
+    std::deque<std::string> texts;
+    std::vector<store::StoredBatch> batches;
+};
+std::deque<Nested> *nested = nullptr; // in the outermost append
+
+void leave_to_outermost(const std::vector<store::StoredBatch> &batches) {
+    Nested &copy = nested->emplace_back();
+    for (store::StoredBatch batch : batches) {
+        batch.stream = copy.texts.emplace_back(batch.stream);
+        batch.category = copy.texts.emplace_back(batch.category);
+        copy.batches.push_back(batch);
+    }
+}
+
+class Outermost {
+public:
+    Outermost() { nested = &appends; }
+    ~Outermost() { nested = nullptr; }
+    Outermost(const Outermost &) = delete;
+    Outermost &operator=(const Outermost &) = delete;
+    std::deque<Nested> appends;
+};
+
+void apply_with_nested(const std::vector<store::StoredBatch> &batches) {
+    Outermost outermost;
+    apply_all(batches);
+    for (int count = 1; !outermost.appends.empty(); count++) {
+        if (count > most_nested)
+            pg::raise(ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+                      {.message = "inline projections appended more than " + std::to_string(most_nested) +
+                                  " times while one append was projected",
+                       .hint = "A handler that appends what it follows itself goes on for ever."});
+        apply_all(outermost.appends.front().batches);
+        outermost.appends.pop_front();
+        pg::check_interrupts();
+    }
+}
+
 } // namespace
 
 void keep_appenders_out(int64 id, int patience_ms) {
@@ -209,7 +261,7 @@ bool follows_inline(const store::StoredBatch &stored) {
 
 CHRONICLE_FUNCTION(chronicle_run_inline_projections) {
     if (const std::vector<store::StoredBatch> *batches = store::current_append())
-        apply_all(*batches);
+        nested ? leave_to_outermost(*batches) : apply_with_nested(*batches);
     PG_RETURN_POINTER(nullptr);
 }
 

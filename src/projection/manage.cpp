@@ -25,6 +25,7 @@ namespace chronicle::projection {
 
 namespace {
 
+constexpr int64 pause_for_others_ms = 20;
 constexpr int64 longest_wait_us = 60 * USECS_PER_SEC;
 
 // Locks the projection against its worker and, if it is inline, against appenders.
@@ -123,16 +124,38 @@ void check_transaction() {
                    .hint = "Commit first, then wait."});
 }
 
-// True when it is there; 55000 when it will not move without help.
-bool has_reached(const Projection &p, int64 target) {
+// True when every event up to the position is visible, or never will be.
+bool is_over(int64 position) {
+    pg::LatestSnapshotScope snapshot;
+    return store::order::mark(GetActiveSnapshot()) >= position;
+}
+
+// The last committed event that the projection follows.
+int64 last_committed(const Projection &p) {
+    access::OwnerScope owner(owner_of(p));
+    pg::LatestSnapshotScope snapshot;
+    store::LogQuery query = p.filter.query();
+    query.count = 1;
+    query.backwards = true;
+    std::optional<int64> mark = PG_INT64_MAX;
+    std::unique_ptr<store::EventSource> events = store::open_log(query, GetActiveSnapshot(), mark);
+    const store::EventRow *last = events->next();
+    return last ? last->position : 0;
+}
+
+// True when it is there; 55000 when it will not move without help. `over`: whether is_over(target). `committed`: the
+// target is a committed event; an inline projection has applied that one then.
+bool has_reached(const Projection &p, int64 target, bool over, bool committed) {
     std::optional<Progress> progress = read_progress(p.id);
     if (!progress)
         (void)require_projection(p.name);
     if (!progress)
         return false;
     if (p.is_inline && progress->status == "running")
+        return over || committed;
+    if (progress->position >= target)
         return true;
-    if (progress->position >= target || (progress->is_active() && !has_events(p, progress->position, target)))
+    if (progress->is_active() && over && !has_events(p, progress->position, target))
         return true;
     if (!progress->is_active())
         pg::raise(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -198,6 +221,10 @@ int64 start_position(const std::string &start_from) {
                   {.message =
                        "option start_from must be beginning, end, a position or a time, not \"" + start_from + "\""});
     }
+    if (since > GetCurrentTimestamp())
+        pg::raise(ERRCODE_INVALID_PARAMETER_VALUE,
+                  {.message = "option start_from lies in the future: \"" + start_from + "\"",
+                   .hint = "\"end\" begins with what is appended from now on."});
     return store::position_at(since);
 }
 
@@ -218,7 +245,7 @@ CHRONICLE_FUNCTION(chronicle_disable_projection) {
     ProjectionPointer p = lock_by_name(arguments);
     std::optional<Progress> progress = read_progress(p->id);
     if (p->is_inline && progress && progress->status == "running") // all that it follows is applied
-        set_position(p->id, store::order::last_given());
+        set_position(p->id, std::max(p->origin, store::order::last_given()));
     set_status(p->id, "disabled");
     changed(*p);
     PG_RETURN_VOID();
@@ -284,17 +311,20 @@ CHRONICLE_FUNCTION(chronicle_wait_for_projection) {
     check_transaction();
     std::optional<int64> target = arguments.int8(1);
     if (!target)
-        target = store::order::last_position() > 0 ? store::order::last_position() : store::order::last_given();
+        target = store::order::last_position() > 0 ? store::order::last_position() : last_committed(*p);
     ConditionVariable *projected = worker::projected_condition();
     uint32 event = compat::wait_event("ChronicleWait");
     bool reached = false;
     if (projected) // before the first look: what commits in between sets the latch
         pg::call([&]() noexcept { ConditionVariablePrepareToSleep(projected); });
     for (;;) {
-        reached = has_reached(*p, *target);
+        bool over = is_over(*target); // before the look at the projection
+        reached = has_reached(*p, *target, over, arguments.null(1));
         int64 left_ms = (until - GetCurrentTimestamp()) / 1000;
         if (reached || left_ms <= 0)
             break;
+        if (!over) // nobody tells when it is
+            left_ms = std::min(left_ms, pause_for_others_ms);
         if (projected)
             pg::call(
                 [&]() noexcept { (void)ConditionVariableTimedSleep(projected, static_cast<long>(left_ms), event); });

@@ -46,6 +46,7 @@ struct Projection {
     Options options;
     bool is_live = false; // inline: appenders apply its events (src/projection/inline.cpp)
     int generation = 1; // inline: of the states that count
+    int64 origin = 0; // events after it count (option start_from)
     Oid staging = InvalidOid, target = InvalidOid; // of a copy that runs on a staging table (staging.cpp)
 };
 
@@ -72,6 +73,7 @@ class Partitioner {
 public:
     explicit Partitioner(const Projection &projection);
     std::string of(const store::EventRow &event) const;
+    Datum path() const { return path_; } // jsonpath; 0: it is none
 
 private:
     enum class By { nothing, stream, category, path } by_ = By::nothing;
