@@ -1,4 +1,5 @@
 // The module: settings, hooks, shared memory, launcher, in that order.
+#include "command/retention.hpp"
 #include "flow/retention.hpp"
 #include "flow/schedule.hpp"
 #include "flow/source.hpp"
@@ -61,6 +62,7 @@ extern "C" PGDLLEXPORT void _PG_init() {
     chronicle::flow::init_source();
     chronicle::worker::add_chore(chronicle::flow::fire_schedules);
     chronicle::worker::add_chore(chronicle::flow::remove_expired_runs);
+    chronicle::worker::add_chore(chronicle::command::remove_old_commands);
     chronicle::worker::add_chore(chronicle::store::scavenge_in_background);
     chronicle::flow::init_triggers();
     chronicle::projection::init();

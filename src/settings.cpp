@@ -19,6 +19,7 @@ int output_rows = 1000;
 int max_output_bytes = 16 * 1024 * 1024;
 int default_retry_attempts = 1;
 int execution_retention = 30 * 24 * 60 * 60;
+int command_retention = -1;
 int timeline_width = 40;
 
 namespace {
@@ -69,6 +70,8 @@ void define() {
          1, 1, 1000, PGC_SIGHUP, 0},
         {"chronicle.execution_retention", "How long runs that are over are kept; -1: for ever.", &execution_retention,
          30 * 24 * 60 * 60, -1, PG_INT32_MAX, PGC_SUSET, GUC_UNIT_S},
+        {"chronicle.command_retention", "How long command_log, and with it command ids, are kept; -1: for ever.",
+         &command_retention, -1, -1, PG_INT32_MAX, PGC_SUSET, GUC_UNIT_S},
         {"chronicle.timeline_width", "Characters of the bars in execution_timeline.", &timeline_width, 40, 10, 200,
          PGC_USERSET, 0},
     };

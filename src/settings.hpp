@@ -16,6 +16,7 @@ extern int output_rows; // chronicle.output_rows: rows kept as JSON
 extern int max_output_bytes; // chronicle.max_output_bytes: bytes of JSON that references and conditions see
 extern int default_retry_attempts; // chronicle.default_retry_attempts
 extern int execution_retention; // chronicle.execution_retention: seconds, -1: for ever
+extern int command_retention; // chronicle.command_retention: seconds, -1: for ever
 extern int timeline_width; // chronicle.timeline_width: characters
 
 /// Defines them all; in _PG_init, before anything reads one.

@@ -106,7 +106,16 @@ struct Failed {
     pg::Uuid child;
 };
 
-// One whose row somebody has locked goes on, perhaps (await_again): count_open() has it.
+bool has_failed(int64 call) {
+    static constexpr Oid types[] = {INT8OID};
+    static pg::Statement find{"SELECT FROM chronicle_data.awaited_child WHERE call = $1 "
+                              "AND state IN ('failed', 'noted') LIMIT 1",
+                              types};
+    pg::Values values;
+    return !find.run(values.int8(call)).empty();
+}
+
+// One whose row somebody has locked goes on, perhaps (await_again): it is passed over.
 std::optional<Failed> find_failed(int64 call) {
     static constexpr Oid types[] = {INT8OID};
     static pg::Statement find{"SELECT item, child_id FROM chronicle_data.awaited_child WHERE call = $1 "
@@ -143,19 +152,12 @@ pg::Error failure_of(const WaitingNode &waiting, const Failed &failed) {
     return pg::Error(sqlstate, {.message = message, .detail = detail.dump()});
 }
 
-struct Open {
-    int64 running, failed;
-};
-
-Open count_open(int64 call) {
+int64 count_running(int64 call) {
     static constexpr Oid types[] = {INT8OID};
     static pg::Statement count{
-        "SELECT count(*) FILTER (WHERE state = 'running'), count(*) FILTER (WHERE state IN ('failed', 'noted')) "
-        "FROM chronicle_data.awaited_child WHERE call = $1",
-        types};
+        "SELECT count(*) FROM chronicle_data.awaited_child WHERE call = $1 AND state = 'running'", types};
     pg::Values values;
-    pg::Rows rows = count.run(values.int8(call));
-    return {rows[0].int8(1), rows[0].int8(2)};
+    return count.run(values.int8(call))[0].int8(1);
 }
 
 void forget_call(int64 call) {
@@ -251,11 +253,13 @@ Settled look_children(WaitingNode &waiting) {
                 .output = core::json{{"execution_id", wait.at("childExecutionId")}}.dump(),
                 .more = {{"childExecutionId", wait.at("childExecutionId")}}};
     int64 call = wait.at("call").get<int64>();
-    if (std::optional<Failed> failed = find_failed(call))
+    if (has_failed(call)) {
+        std::optional<Failed> failed = find_failed(call);
+        if (!failed) // somebody retries it, and has not committed
+            return {.due = look_again_at()};
         return {.state = Settled::State::failed, .error = failure_of(waiting, *failed)};
-    auto [running, locked] = count_open(call);
-    if (locked > 0) // somebody retries it, and has not committed
-        return {.due = look_again_at()};
+    }
+    int64 running = count_running(call);
     bool pending = wait.value("pending", false);
     if (pending) {
         int64 room = wait.value("limit", PG_INT64_MAX) - running;
@@ -360,7 +364,8 @@ TimestampTz wake_parents() {
         "queue_number = chronicle_data.queue_number_again() FROM parent AS p "
         "WHERE t.execution_id = p.execution_id AND t.node_index = p.node_index AND (p.pending "
         "OR p.call IN (SELECT f.call FROM failed AS f) OR NOT EXISTS (SELECT FROM chronicle_data.awaited_child AS c "
-        "WHERE c.call = p.call AND c.state IN ('running', 'failed'))) RETURNING t.owner"};
+        "WHERE c.call = p.call AND c.state = 'running') AND NOT EXISTS (SELECT FROM chronicle_data.awaited_child AS c "
+        "WHERE c.call = p.call AND c.state = 'failed')) RETURNING t.owner"};
     static pg::Statement any{
         "SELECT FROM chronicle_data.awaited_child WHERE state <> 'running' AND state <> 'noted' LIMIT 1"};
     static pg::Statement left{"SELECT clock_timestamp() + interval '50 ms' FROM chronicle_data.awaited_child AS c "

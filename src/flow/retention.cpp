@@ -150,6 +150,31 @@ bool remove_some(const pg::Uuid &root, TimestampTz before) {
     return !all;
 }
 
+// What functions that maps called were stored as (call_function), when no run of theirs is kept: the next call stores
+// it again. First their locks, then, with a snapshot that is newer, the look: a map that has one in hand holds its lock
+// until its runs can be seen.
+bool remove_unused_calls() {
+    static pg::Statement lock{
+        "SELECT definition_id FROM chronicle_data.workflow_version AS v WHERE strpos(v.workflow_id, '/') > 0 AND NOT "
+        "EXISTS (SELECT FROM chronicle_data.execution AS e WHERE e.workflow_id = v.workflow_id) "
+        "LIMIT 1000 FOR UPDATE SKIP LOCKED"};
+    static constexpr Oid types[] = {INT8OID};
+    static pg::Statement remove{
+        "DELETE FROM chronicle_data.workflow_version AS v WHERE v.definition_id = $1 AND NOT "
+        "EXISTS (SELECT FROM chronicle_data.execution AS e WHERE e.workflow_id = v.workflow_id)",
+        types};
+    access::EngineScope engine;
+    pg::Rows rows = lock.run();
+    std::vector<int64> unused;
+    for (uint64 i = 0; i < rows.count; i++)
+        unused.push_back(rows[i].int8(1));
+    for (int64 definition : unused) {
+        pg::Values values;
+        remove.run(values.int8(definition));
+    }
+    return !unused.empty();
+}
+
 template <typename Step> auto in_transaction(Step &&step) {
     try {
         pg::start_transaction();
@@ -185,6 +210,8 @@ std::int64_t remove_expired_runs() {
             break;
         }
     }
+    if (!more)
+        in_transaction(remove_unused_calls);
     due = GetCurrentTimestamp() + (more ? pause_us : round_us);
     return due;
 }

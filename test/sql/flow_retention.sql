@@ -66,7 +66,35 @@ CALL retention_until(format('NOT EXISTS (SELECT FROM chronicle.executions WHERE 
 SELECT count(*) FROM retention_rest WHERE runs = 0;
 SELECT cancel_execution(:'open');
 
--- 4. Nobody else removes them.
+-- 4. Tasks of programs outside go as well, all attempts of them, and what a map's function was stored as; it can be called again.
+CREATE FUNCTION retention_call(context jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT context -> 'input' $$;
+SELECT version FROM create_workflow('{"id": "retention_tasks", "nodes": [{"id": "t", "nodeType": "task.external", "config": {"queue": "retention"}, "retry": {"max_attempts": 2, "initial_interval": 0}}, {"id": "m", "nodeType": "map.each", "config": {"items": [1, 2], "function": "retention_call"}}]}');
+SELECT execute_workflow('retention_tasks') AS run, execute_workflow('retention_tasks') AS young \gset
+CALL retention_until('(SELECT count(*) = 2 FROM chronicle.tasks WHERE queue = ''retention'' AND attempt = 1)');
+SELECT count(fail_task(task_id, attempt, 'again')) FROM claim_tasks('retention', 'w', 2);
+CALL retention_until('(SELECT count(*) = 2 FROM chronicle.tasks WHERE queue = ''retention'' AND attempt = 2)');
+SELECT count(complete_task(task_id, attempt)) FROM claim_tasks('retention', 'w', 2);
+CALL retention_until(format('(SELECT bool_and(status = ''completed'') FROM chronicle.executions WHERE execution_id IN (%L, %L))', :'run', :'young'));
+\set kept 'SELECT count(*) AS tasks, (SELECT count(*) FROM chronicle_data.workflow_version WHERE strpos(workflow_id, ''/'') > 0) AS calls FROM chronicle_data.task;'
+:kept
+:default;
+SELECT array_agg(execution_id) AS family FROM chronicle_data.execution WHERE execution_id = :'run' OR parent_execution_id = :'run' \gset
+CALL retention_age(40, :'family');
+:shorter;
+CALL retention_until(format('NOT EXISTS (SELECT FROM chronicle.executions WHERE execution_id = %L)', :'run'));
+:kept
+:default;
+SELECT array_agg(execution_id) AS family FROM chronicle_data.execution WHERE execution_id = :'young' OR parent_execution_id = :'young' \gset
+CALL retention_age(40, :'family');
+:shorter;
+CALL retention_until('NOT EXISTS (SELECT FROM chronicle_data.workflow_version WHERE strpos(workflow_id, ''/'') > 0)');
+:kept
+SELECT execute_workflow('retention_tasks') AS run \gset
+CALL retention_until(format('(SELECT count(*) = 2 FROM chronicle.executions WHERE parent_execution_id = %L AND status = ''completed'')', :'run'));
+SELECT cancel_execution(:'run');
+SELECT count(*) AS calls FROM chronicle_data.workflow_version WHERE strpos(workflow_id, '/') > 0;
+
+-- 5. Nobody else removes them.
 DELETE FROM chronicle_data.workflow_event;
 :default;
 DROP VIEW retention_rest;

@@ -25,14 +25,14 @@ Startable find_workflow(const std::string &workflow) {
 }
 
 // A function's calls are runs of a workflow of one node, which exists once for each version of the caller, node and
-// function. Its id has slashes, so it is nobody's; it is in no view of workflows.
+// function, as long as runs of it are kept. Its id has slashes, so it is nobody's; it is in no view of workflows.
 Startable call_function(const NodeContext &context, const std::string &function) {
     static constexpr Oid find_types[] = {UUIDOID, TEXTOID};
     static constexpr Oid types[] = {UUIDOID, TEXTOID, JSONBOID};
     static pg::Statement find{
         "SELECT v.definition_id, v.workflow_id, v.version, e.owner FROM chronicle_data.execution AS e "
         "JOIN chronicle_data.workflow_version AS v ON v.workflow_id = e.workflow_id || '/' || $2 "
-        "AND v.version = e.version WHERE e.execution_id = $1",
+        "AND v.version = e.version WHERE e.execution_id = $1 FOR KEY SHARE OF v", // against retention
         find_types};
     static pg::Statement insert{
         "INSERT INTO chronicle_data.workflow_version (definition_id, workflow_id, version, definition, content, "
