@@ -31,7 +31,7 @@ namespace chronicle::flow {
 namespace {
 
 constexpr int depth_limit = 100;
-constexpr int64 start_chunk = 500; // children started by one step
+constexpr int64 start_chunk = 100; // children started by one step: others run them meanwhile
 constexpr uint64 cancel_chunk = 500; // and cancelled: each takes a lock
 
 int64 next_call() {

@@ -120,7 +120,8 @@ void Progress::started(int index, int attempt, TimestampTz at) {
 }
 
 void Progress::completed(const NodeResult &result, const core::json &more) {
-    remove_task(execution_, result.index);
+    if (std::find(ready_.begin(), ready_.end(), result.index) == ready_.end()) // else it has never been in the queue
+        remove_task(execution_, result.index);
     insert_result(execution_, node(result.index), result);
     core::Decision decision =
         core::decide(graph(), state_, result.index, core::NodeState::completed, result.live_edges);

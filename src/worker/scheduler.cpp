@@ -31,6 +31,7 @@ namespace chronicle::worker {
 namespace {
 
 constexpr long look_interval_ms = 10000;
+constexpr long look_pause_us = 3000; // between two looks
 constexpr long full_retry_ms = 200;
 constexpr int start_failure_limit = 3;
 
@@ -417,9 +418,18 @@ long look() {
     return sleep;
 }
 
+// Wake-ups come with every commit that makes work: under load one look serves many of them.
+void gather_wakeups(TimestampTz last_look) {
+    long left_us = static_cast<long>(last_look + look_pause_us - GetCurrentTimestamp());
+    if (left_us > 0)
+        pg_usleep(std::min(left_us, look_pause_us));
+}
+
 void serve() {
     uint32 event = compat::wait_event("ChronicleScheduler");
+    TimestampTz last_look = 0;
     while (leaving_as == Outcome::failed) {
+        gather_wakeups(last_look);
         if (reload_if_asked() && !settings::workers)
             leaving_as = Outcome::off;
         ResetLatch(MyLatch); // before the look: who changes something later wakes us
@@ -427,6 +437,7 @@ void serve() {
         if (leaving_as == Outcome::off || asked_to_restart())
             break;
         long sleep = look();
+        last_look = GetCurrentTimestamp();
         if (leaving_as == Outcome::failed)
             pg::wait_latch(sleep, event);
     }

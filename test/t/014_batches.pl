@@ -72,6 +72,31 @@ $node->append_conf('postgresql.conf', "chronicle.worker_batch = 32\n");
 $node->reload;
 $node->safe_psql($db, "SELECT pg_terminate_backend(pid) FROM chronicle.workers WHERE role = 'executor'");
 
+# --- siblings: what stands next in the queue and is of the same run goes along; each runs once, and a failure is its own ---
+
+{
+    my @wide = map { $_ % 100 ? noted("w$_") : noted("w$_", first => '1 / 0', on_failure => 'continue') } 1 .. 400;
+    make_workflow($node, $db, 'wide', [ noted('start'), @wide, noted('join') ], [ map { ("start>w$_", "w$_>join") } 1 .. 400 ]);
+    my $run = start_run($node, $db, 'wide');
+    run_ends($node, $db, $run, 'completed', 'wide: completed');
+    is($node->safe_psql($db, "SELECT count(*), count(DISTINCT node) FROM effect WHERE run = '$run'"), '398|398', '… each node that could has its effect once');
+    is($node->safe_psql($db, "SELECT status, count(*), max(attempts) FROM chronicle.node_executions WHERE execution_id = '$run' GROUP BY 1 ORDER BY 1"),
+        "completed|398|1\nfailed|4|1", '… in one attempt, the others failed');
+    cmp_ok($node->safe_psql($db, "SELECT count(DISTINCT xid) FROM effect WHERE run = '$run'"), '<', 200, '… in far fewer transactions');
+    cmp_ok(largest($run), '<=', 32, '… of at most 32');
+    is($node->safe_psql($db, "SELECT count(*) FROM chronicle_data.node_task WHERE execution_id = '$run'"), '0', '… and nothing is left in the queue');
+
+    make_workflow($node, $db, 'wide_own', [ map { noted("w$_", own_transaction => JSON::PP::true) } 1 .. 20 ], []);
+    $run = start_run($node, $db, 'wide_own');
+    run_ends($node, $db, $run, 'completed', 'siblings with own_transaction: completed');
+    is(largest($run), '1', '… share none');
+
+    make_workflow($node, $db, 'wide_slow', [ map { noted("w$_", first => $_ == 2 ? work_sql(0.3) : '1') } 1 .. 5 ], []);
+    $run = start_run($node, $db, 'wide_slow');
+    run_ends($node, $db, $run, 'completed', 'siblings of which one is slow: completed');
+    is($node->safe_psql($db, "SELECT count(*), count(DISTINCT node) FROM effect WHERE run = '$run'"), '5|5', '… each effect once');
+}
+
 # --- how long: without it what is done is not seen until the slow one is ---
 
 {

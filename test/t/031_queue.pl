@@ -1,0 +1,54 @@
+# The queue: what comes first, and that claims cost the same beside a session that keeps an old snapshot.
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+
+use ChronicleTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $db = 'postgres';
+my $node = new_node('queue', conf => "chronicle.worker_processes = 1\n");
+
+# --- the order: one executor, which is busy while the others queue up ---
+
+$node->safe_psql($db, 'CREATE TABLE effect (n serial, what text)');
+make_workflow($node, $db, $_, [ [ 'only', "INSERT INTO effect (what) VALUES ('$_')" ] ], []) for qw(fresh urgent);
+make_workflow($node, $db, 'waited', [ { id => 'wait', nodeType => 'wait.signal', config => { name => 'go' } } ], []);
+make_workflow($node, $db, 'busy', [ [ 'holds', 'SELECT pg_advisory_lock_shared(1)' ] ], []);
+my $waited = start_run($node, $db, 'waited');
+wait_for($node, $db, "SELECT status FROM chronicle.executions WHERE execution_id = '$waited'", 'waiting', 'a run waits for its signal');
+my $holder = $node->background_psql($db);
+$holder->query_safe('SELECT pg_advisory_lock(1)');
+start_run($node, $db, 'busy');
+executor_of($node, $db, $db, 'holds');
+$node->safe_psql($db, "SELECT chronicle.execute_workflow('fresh') FROM generate_series(1, 3)");
+$node->safe_psql($db, "SELECT chronicle.execute_workflow('urgent', priority => 5)");
+$node->safe_psql($db, "SELECT chronicle.signal_execution('$waited', 'go')");
+$node->safe_psql($db, "SELECT chronicle.execute_workflow('fresh', priority => -5)");
+$holder->query_safe('SELECT pg_advisory_unlock(1)');
+wait_for($node, $db, 'SELECT count(*) FROM chronicle.executions WHERE ended_at IS NULL', '0', 'all runs are over');
+is($node->safe_psql($db, "SELECT string_agg(workflow_id, ' ' ORDER BY global_position) FROM chronicle.execution_history WHERE type = 'NodeExecutionCompleted' AND node_id IN ('only', 'wait')"),
+    'urgent waited fresh fresh fresh fresh', 'higher priority first, in it what is ready again, then the oldest');
+
+# --- an old snapshot: nobody may remove what is dead, and nobody may have to walk over it ---
+
+$holder->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ');
+$holder->query_safe('SELECT count(*) FROM effect');
+my $read = "SELECT idx_scan, idx_tup_read FROM pg_stat_all_indexes WHERE indexrelname = 'node_task_ready'";
+$node->safe_psql($db, 'SELECT pg_stat_reset_single_table_counters(\'chronicle_data.node_task_ready\'::regclass)');
+for my $priority (0, 0, 3, 0, -5) {
+    $node->safe_psql($db, "SELECT chronicle.execute_workflow('fresh', priority => $priority) FROM generate_series(1, 300)");
+    wait_for($node, $db, 'SELECT count(*) FROM chronicle.executions WHERE ended_at IS NULL', '0', "300 runs of priority $priority are over");
+}
+$node->poll_query_until($db, "SELECT idx_scan >= 1500 FROM ($read) AS s") or die 'no statistics';
+my ($scans, $tuples) = split /\|/, $node->safe_psql($db, $read);
+note "$scans scans, $tuples entries";
+cmp_ok($tuples / $scans, '<', 20, 'a walk over the queue meets few dead entries');
+cmp_ok($node->safe_psql($db, "SELECT count(*) FROM effect WHERE what = 'fresh'"), '==', 1504, 'and every run has had its effect once');
+$holder->quit;
+
+$node->stop;
+done_testing();
