@@ -159,3 +159,60 @@ DROP ROLE control_owner; DROP ROLE control_other;
 DROP TABLE control_gate, control_effect;
 DROP FUNCTION control_raised, control_wait;
 DROP PROCEDURE control_until;
+
+-- A pause that comes while short nodes run together: the first one ends, the others are undone, and begin when the run goes on. So nothing
+-- begins after a pause, whenever it comes.
+CREATE TABLE control_effect (run uuid, node text);
+CREATE FUNCTION control_work(run uuid, node text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO public.control_effect VALUES (run, node);
+    PERFORM pg_sleep(0.006);
+    RETURN node;
+END $$;
+SELECT version FROM create_workflow((SELECT jsonb_build_object('id', 'control_paused_batch', 'nodes', jsonb_agg(jsonb_build_object('id', 'n' || n, 'nodeType', 'sql.query',
+    'config', jsonb_build_object('sql', format('SELECT public.control_work(:run::uuid, %L) AS x', 'n' || n), 'parameters', jsonb '{"run": {"$": "$.execution_id"}}'))),
+    'edges', (SELECT jsonb_agg(jsonb_build_object('source', 'n' || n, 'target', 'n' || n + 1)) FROM generate_series(1, 6) AS n)) FROM generate_series(1, 7) AS n));
+CREATE PROCEDURE control_pause_batches() LANGUAGE plpgsql AS $$
+DECLARE
+    run uuid;
+BEGIN
+    FOR i IN 1 .. 40 LOOP
+        run := execute_workflow('control_paused_batch');
+        COMMIT;
+        WHILE (SELECT status = 'pending' FROM executions WHERE execution_id = run) LOOP
+            PERFORM pg_sleep(0.001);
+            COMMIT;
+        END LOOP;
+        PERFORM pg_sleep(i % 20 * 0.002);
+        IF (SELECT ended_at IS NULL FROM executions WHERE execution_id = run) THEN
+            BEGIN
+                PERFORM pause_execution(run);
+            EXCEPTION WHEN SQLSTATE 'CH031' THEN NULL; -- over in between
+            END;
+        END IF;
+        COMMIT;
+    END LOOP;
+END $$;
+CALL control_pause_batches();
+DO $$
+BEGIN
+    FOR i IN 1 .. 3000 LOOP
+        EXIT WHEN NOT EXISTS (SELECT FROM chronicle.node_executions WHERE workflow_id = 'control_paused_batch' AND status = 'running');
+        PERFORM pg_sleep(0.01);
+    END LOOP;
+END $$;
+SELECT count(*) > 0 AS some_paused FROM executions WHERE workflow_id = 'control_paused_batch' AND status = 'paused';
+SELECT count(*) AS begun_while_paused FROM execution_history AS p JOIN execution_history AS s USING (execution_id)
+ WHERE p.workflow_id = 'control_paused_batch' AND p.type = 'WorkflowPaused' AND s.type = 'NodeExecutionStarted' AND s.version > p.version;
+SELECT count(resume_execution(execution_id)) > 0 AS resumed FROM executions WHERE workflow_id = 'control_paused_batch' AND status = 'paused';
+DO $$
+BEGIN
+    FOR i IN 1 .. 3000 LOOP
+        EXIT WHEN NOT EXISTS (SELECT FROM chronicle.executions WHERE workflow_id = 'control_paused_batch' AND ended_at IS NULL);
+        PERFORM pg_sleep(0.01);
+    END LOOP;
+END $$;
+SELECT e.status, count(DISTINCT e.execution_id) AS runs, count(*) AS effects, count(DISTINCT (f.run, f.node)) AS different FROM executions AS e JOIN control_effect AS f ON f.run = e.execution_id WHERE e.workflow_id = 'control_paused_batch' GROUP BY 1;
+DROP PROCEDURE control_pause_batches;
+DROP FUNCTION control_work;
+DROP TABLE control_effect;
