@@ -75,7 +75,7 @@ SELECT count(fail_task(task_id, attempt, 'again')) FROM claim_tasks('retention',
 CALL retention_until('(SELECT count(*) = 2 FROM chronicle.tasks WHERE queue = ''retention'' AND attempt = 2)');
 SELECT count(complete_task(task_id, attempt)) FROM claim_tasks('retention', 'w', 2);
 CALL retention_until(format('(SELECT bool_and(status = ''completed'') FROM chronicle.executions WHERE execution_id IN (%L, %L))', :'run', :'young'));
-\set kept 'SELECT count(*) AS tasks, (SELECT count(*) FROM chronicle_data.workflow_version WHERE strpos(workflow_id, ''/'') > 0) AS calls FROM chronicle_data.task;'
+\set kept 'SELECT count(*) AS tasks, (SELECT count(*) FROM chronicle_data.workflow_version WHERE workflow_id LIKE ''retention_tasks/%'') AS calls FROM chronicle_data.task WHERE queue = ''retention'';'
 :kept
 :default;
 SELECT array_agg(execution_id) AS family FROM chronicle_data.execution WHERE execution_id = :'run' OR parent_execution_id = :'run' \gset
@@ -87,12 +87,12 @@ CALL retention_until(format('NOT EXISTS (SELECT FROM chronicle.executions WHERE 
 SELECT array_agg(execution_id) AS family FROM chronicle_data.execution WHERE execution_id = :'young' OR parent_execution_id = :'young' \gset
 CALL retention_age(40, :'family');
 :shorter;
-CALL retention_until('NOT EXISTS (SELECT FROM chronicle_data.workflow_version WHERE strpos(workflow_id, ''/'') > 0)');
+CALL retention_until('NOT EXISTS (SELECT FROM chronicle_data.workflow_version WHERE workflow_id LIKE ''retention_tasks/%'')');
 :kept
 SELECT execute_workflow('retention_tasks') AS run \gset
 CALL retention_until(format('(SELECT count(*) = 2 FROM chronicle.executions WHERE parent_execution_id = %L AND status = ''completed'')', :'run'));
 SELECT cancel_execution(:'run');
-SELECT count(*) AS calls FROM chronicle_data.workflow_version WHERE strpos(workflow_id, '/') > 0;
+SELECT count(*) AS calls FROM chronicle_data.workflow_version WHERE workflow_id LIKE 'retention_tasks/%';
 
 -- 5. Nobody else removes them.
 DELETE FROM chronicle_data.workflow_event;
