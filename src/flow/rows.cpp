@@ -210,19 +210,38 @@ void RowsDecoder::add(std::string_view chunk) {
     }
 }
 
+// Row by row with row_to_json: a statement over the rows would be parsed and planned each time.
 std::optional<std::string> rows_to_json(const Rows &rows, int64 limit) {
-    pg::Spi spi;
-    register_rows("output", rows);
-    // r.* and not r: a column may be called r.
-    std::string sql = "SELECT pg_catalog.jsonb_agg(pg_catalog.to_jsonb(r.*)) FROM (SELECT * FROM output";
-    if (limit >= 0)
-        sql += " LIMIT " + std::to_string(limit);
-    pg::Rows result = pg::run_sql(sql + ") r");
-    if (result[0].null(1))
-        return "[]";
-    std::string json = result[0].jsonb(1);
-    if (json.size() > static_cast<size_t>(settings::max_output_bytes))
-        return std::nullopt;
+    auto most = static_cast<size_t>(settings::max_output_bytes);
+    TupleTableSlot *slot = pg::call([&]() noexcept {
+        TupleTableSlot *made =
+            MakeSingleTupleTableSlot(BlessTupleDesc(CreateTupleDescCopy(rows.columns)), &TTSOpsMinimalTuple);
+        tuplestore_select_read_pointer(rows.store, 0);
+        tuplestore_rescan(rows.store);
+        return made;
+    });
+    std::string json = "[";
+    pg::MemoryScope per_row("chronicle rows to json");
+    for (int64 count = 0; limit < 0 || count < limit; count++) {
+        const text *row = pg::call([&]() noexcept {
+            if (!tuplestore_gettupleslot(rows.store, true, false, slot))
+                return static_cast<const text *>(nullptr);
+            CHECK_FOR_INTERRUPTS();
+            return static_cast<const text *>(
+                DatumGetTextPP(DirectFunctionCall1(row_to_json, ExecFetchSlotHeapTupleDatum(slot))));
+        });
+        if (!row)
+            break;
+        json.append(json.size() > 1 ? ", " : "").append(VARDATA_ANY(row), VARSIZE_ANY_EXHDR(row));
+        pg::call([&]() noexcept { ExecClearTuple(slot); }); // before its memory goes
+        per_row.reset();
+        if (json.size() >= most)
+            return std::nullopt;
+    }
+    pg::call([&]() noexcept { ExecDropSingleTupleTableSlot(slot); });
+    json += "]";
+    if (json.find("\\u0000") != std::string::npos) // of a json column: what jsonb refuses is the node's failure
+        (void)pg::make_jsonb(json);
     return json;
 }
 
