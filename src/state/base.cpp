@@ -64,6 +64,8 @@ std::optional<Base> fold_base(const Aggregate &aggregate, const store::Removal &
         Fold fold(recipe, removal.stream, snapshot);
         fold.start(removal.up_to);
         fold.run(removal.up_to);
+        if (fingerprint(aggregate, fold.progress().function) != fold.progress().fingerprint)
+            return; // the function was replaced meanwhile: another time
         pg::MemorySwitch keep(caller);
         base = {removal.up_to, fold.progress().fingerprint, fold.state()};
     });
