@@ -59,7 +59,7 @@ constexpr int step_ms = 200;
 constexpr int most_in_batch = 5000; // of the state kind, whose batches may grow: nothing but memory depends on them
 constexpr int64 near = 5000; // positions: so far behind a part that has caught up may be before it is worked on again
 constexpr int patience_ms = 100; // for who stands in the way of the last transaction
-constexpr int64 pause_ms = 250, longest_pause_ms = 30000; // until something is tried again
+constexpr int64 pause_ms = 250, longest_pause_ms = 5000; // until something is tried again
 
 // Somebody stands in the way of the last transaction.
 struct NotNow {};
