@@ -31,6 +31,7 @@ CREATE TABLE chronicle_data.projection_progress (
     status text NOT NULL CHECK (status IN ('running', 'disabled', 'rebuilding', 'faulted')),
     position bigint NOT NULL,
     origin bigint NOT NULL,                    -- events after it count (option start_from, as it was at creation)
+    redone_until bigint NOT NULL DEFAULT 0,    -- projected before a reset: what handlers appended for it is in the log
     started_from bigint NOT NULL,              -- where the catch-up began: progress is counted from there
     fence bigint,                              -- an inline one goes live only from here on (src/projection/inline.cpp)
     generation int NOT NULL DEFAULT 1,         -- of the states that count
@@ -212,7 +213,7 @@ COMMENT ON FUNCTION chronicle.create_projection(text, text, text, text, text[], 
 handler: function (event chronicle.event) returns void, or (state jsonb, event chronicle.event) returns jsonb; or statement: one SQL statement over the relation new_events. mode: inline (in the appender''s transaction) or async (by a worker).
 categories, streams, types, stream_regex: what it follows. initial_state, partition_by (stream, category or a jsonpath): of the states.
 options: batch_size, max_retries, retry_delay, timeout, on_error (stop, park), start_from (beginning, end, a position, a time), target, reset. replace: change an existing one.
-Errors: 22023 arguments; 42710 it exists; 42883 no such function; 42725 both signatures exist; 42601, 0A000 the statement; 42501 no operator.';
+Errors: 22023 arguments; 42P01 no table target; 42710 it exists; 42883 no such function; 42725 both signatures exist; 42601, 0A000 the statement; 42501 no operator.';
 COMMENT ON FUNCTION chronicle.drop_projection(text, boolean) IS
 'Forgets a projection, its states and parked events; tables stay. if_exists: no error when there is none.
 Errors: 42704, 42501.';

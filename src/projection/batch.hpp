@@ -26,6 +26,7 @@ public:
     /// Enough for one batch, whatever its number of events.
     bool is_full() const { return bytes_ >= byte_limit; }
     int64 size() const { return count_; }
+    int64 first_position() const { return positions_.front(); }
     /// State kind: folds what was added since the last time into states that begin anew and are stored nowhere.
     void fold_in_memory();
     /// The state of a partition that was folded in memory (0: none); each is given once. Then those that are left.

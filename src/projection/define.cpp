@@ -5,6 +5,7 @@
 #include "projection/inline.hpp"
 #include "projection/manage.hpp"
 #include "projection/progress.hpp"
+#include "projection/staging.hpp"
 #include "projection/rebuild.hpp"
 
 #include "access/access.hpp"
@@ -144,6 +145,8 @@ void read_code(const pg::Arguments &arguments, Projection &p) {
 void check_options(const Projection &p) {
     if (p.options.target && p.kind != Kind::statement)
         refuse("option \"target\" is for projections with a statement");
+    if (p.options.target)
+        require_target(p);
     if (p.options.reset && p.kind != Kind::handler)
         refuse("option \"reset\" is for handlers that write tables of their own");
     if (p.is_inline && p.options.park)

@@ -154,6 +154,14 @@ void check_in_time(const Projection &projection) {
                    .hint = "Raise the option \"timeout\", or lower \"batch_size\"."});
 }
 
+// After a reset. A batch that only ends behind what was projected before is halved like any that fails.
+void refuse_second_append(const Progress &progress, const Batch &batch) {
+    if (batch.size() > 0 && batch.first_position() <= progress.redone_until && store::order::transaction_has_appended())
+        pg::raise(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                  {.message = "a handler must not append events again after a reset",
+                   .hint = "What it appended the first time is in the log."});
+}
+
 // Inside the transaction, with the lock. Throws what went wrong; `attempt` then tells where.
 Outcome run_batch(const Projection &projection, const Progress &progress, Attempt &attempt) {
     Batch batch(projection);
@@ -168,6 +176,7 @@ Outcome run_batch(const Projection &projection, const Progress &progress, Attemp
                                                       .hint = "The server log tells how."});
             flow::check_deferred_constraints(); // from now on at once: a security-restricted operation defers nothing
             batch.apply(progress.generation, false);
+            refuse_second_append(progress, batch);
             flow::clean_session();
             check_in_time(projection);
         } catch (...) {

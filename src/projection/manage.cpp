@@ -60,6 +60,17 @@ void set_position(int64 id, int64 position) {
     update.run(values.int8(id).int8(position));
 }
 
+void start_again(int64 id, int64 position, int64 projected) {
+    static constexpr Oid types[] = {INT8OID, INT8OID, INT8OID};
+    static pg::Statement update{
+        "UPDATE chronicle_data.projection_progress SET position = $2, redone_until = greatest(redone_until, $3) "
+        "WHERE projection_id = $1",
+        types};
+    access::EngineScope engine;
+    pg::Values values;
+    update.run(values.int8(id).int8(position).int8(projected));
+}
+
 void changed(const Projection &p) {
     projections_changed();
     announce(p.owner);
@@ -273,7 +284,8 @@ CHRONICLE_FUNCTION(chronicle_reset_projection) {
         (void)require_projection(p->name);
     empty_target(*p);
     forget_all(p->id);
-    set_position(p->id, progress->origin);
+    bool is_live = p->is_inline && progress->status == "running";
+    start_again(p->id, progress->origin, is_live ? store::order::last_given() : progress->position);
     set_status(p->id, "rebuilding");
     changed(*p);
     PG_RETURN_VOID();

@@ -82,7 +82,7 @@ void lock_projection(int64 id) { pg::lock(pg::LockKind::projection, static_cast<
 static std::optional<Progress> read_row(int64 id, bool by_active_snapshot) {
     static constexpr Oid types[] = {INT8OID};
     static pg::Statement find{"SELECT status, position, fence, generation, batch_limit, attempts, due_at, rate, "
-                              "updated_at, losses, lease_slot, lease_generation, origin FROM "
+                              "updated_at, losses, lease_slot, lease_generation, origin, redone_until FROM "
                               "chronicle_data.projection_progress WHERE projection_id = $1",
                               types};
     access::EngineScope engine;
@@ -95,6 +95,7 @@ static std::optional<Progress> read_row(int64 id, bool by_active_snapshot) {
     return Progress{.status = row.text(1),
                     .position = row.int8(2),
                     .origin = row.int8(13),
+                    .redone_until = row.int8(14),
                     .fence = row.null(3) ? std::nullopt : std::optional(row.int8(3)),
                     .generation = row.int4(4),
                     .batch_limit = row.null(5) ? std::nullopt : std::optional(row.int4(5)),

@@ -12,6 +12,7 @@ struct Progress {
     std::string status;
     int64 position = 0;
     int64 origin = 0; // events after it count
+    int64 redone_until = 0; // was projected before a reset
     std::optional<int64> fence;
     int generation = 1;
     std::optional<int> batch_limit;

@@ -53,6 +53,12 @@ std::string identifier(const std::string &name) {
 
 // --- the target ---
 
+[[noreturn]] void raise_no_target(const Projection &p) {
+    pg::raise(ERRCODE_UNDEFINED_TABLE, {.message = "the target of projection \"" + p.name + "\", table \"" +
+                                                   *p.options.target + "\", does not exist",
+                                        .hint = "Option \"target\" names the table that the statement writes."});
+}
+
 // By the name that the statement knows it by.
 Oid resolve(const Projection &p) {
     access::OwnerScope owner(owner_of(p), p.search_path);
@@ -64,9 +70,7 @@ Oid resolve(const Projection &p) {
     pg::Values values;
     pg::Rows rows = find.run(values.text(*p.options.target));
     if (rows[0].null(1))
-        pg::raise(ERRCODE_UNDEFINED_TABLE, {.message = "the target of projection \"" + p.name + "\", table \"" +
-                                                       *p.options.target + "\", does not exist",
-                                            .hint = "Option \"target\" names the table that the statement writes."});
+        raise_no_target(p);
     if (rows[0].boolean(2))
         refuse(p, "has row level security that applies to the owner", "Not all of its rows can be seen.");
     bool is_null;
@@ -186,6 +190,15 @@ void depend_on_extension(const std::string &schema, Oid table) {
 }
 
 } // namespace
+
+void require_target(const Projection &p) {
+    static constexpr Oid types[] = {TEXTOID};
+    static pg::Statement find{"SELECT pg_catalog.to_regclass($1) IS NULL", types};
+    pg::Spi spi;
+    pg::Values values;
+    if (find.run(values.text(*p.options.target))[0].boolean(1))
+        raise_no_target(p);
+}
 
 Target find_target(const Projection &p) {
     Target target;

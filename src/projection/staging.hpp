@@ -22,6 +22,8 @@ struct Target {
     bool other_unique = false; // has a unique index beside the primary key
 };
 
+/// 42P01 when there is no such table (now).
+void require_target(const Projection &projection);
 /// Raises why its rows cannot be computed anew: 42P01 it does not exist, 55000 it, or what is on it.
 Target find_target(const Projection &projection);
 

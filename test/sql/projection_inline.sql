@@ -101,6 +101,22 @@ END $$;
 SELECT append_event('orphan-1', 'x', '{"id": 1}');
 SELECT count(*) FROM edge_child;
 
+-- A target that is not there. A handler that appends, projected again: what it appended is in the log.
+SELECT create_projection('edge target', statement => 'SELECT 1 FROM new_events', options => '{"target": "edge_nowhere"}');
+CREATE FUNCTION edge_answer(event chronicle.event) RETURNS void LANGUAGE sql AS $$ SELECT append_event('answer-1', 'Answered') $$;
+SELECT append_event('ask-1', 'Asked'), append_event('ask-1', 'Asked');
+SELECT create_projection('edge answers', handler => 'edge_answer', categories => '{ask}', options => '{"reset": "SELECT 1", "max_retries": 0}');
+SELECT wait_for_projection('edge answers', timeout => '60s');
+SELECT stream_version('answer-1');
+SELECT reset_projection('edge answers');
+DO $$ BEGIN FOR i IN 1..600 LOOP EXIT WHEN (SELECT status FROM projections WHERE name = 'edge answers') = 'faulted'; PERFORM pg_sleep(0.1); END LOOP; END $$;
+SELECT last_error, stream_version('answer-1') FROM projections WHERE name = 'edge answers';
+-- One that appends only for new events goes on.
+CREATE OR REPLACE FUNCTION edge_answer(event chronicle.event) RETURNS void LANGUAGE sql AS $$ SELECT append_event('answer-1', 'Answered') WHERE event.type = 'Asked again' $$;
+SELECT append_event('ask-1', 'Asked again'), enable_projection('edge answers');
+SELECT wait_for_projection('edge answers', timeout => '60s');
+SELECT stream_version('answer-1');
+
 DO $$ BEGIN PERFORM drop_projection(name) FROM projections WHERE name LIKE 'edge%'; END $$;
 DROP TABLE edge_seen, edge_child, edge_parent;
-DROP FUNCTION edge_count, edge_note, edge_adopt;
+DROP FUNCTION edge_count, edge_note, edge_adopt, edge_answer;
