@@ -40,10 +40,11 @@ SELECT version FROM create_workflow('{"id": "schedule_one", "nodes": [{"id": "a"
 SELECT schedule_workflow('schedule_one', every => '1 hour', input => '{"a": 1}') AS id \gset
 SELECT cron, every, timezone, next_run_at = created_at + interval '1 hour' AS next_in_an_hour, last_run_at, paused, overlap, catch_up, input, waiting_runs, last_error, from_definition, created_by = session_user AS by_me FROM schedules WHERE schedule_id = :id;
 SELECT next_run_at = (SELECT next_run_at FROM schedules WHERE schedule_id = :id) AS shown FROM workflows WHERE workflow_id = 'schedule_one';
+UPDATE chronicle_data.schedule SET last_error = 'what was wrong before' WHERE schedule_id = :id;
 CALL schedule_due(:id, '5 s');
 CALL schedule_until('NOT EXISTS (SELECT FROM chronicle.executions WHERE workflow_id = ''schedule_one'' AND ended_at IS NULL)');
 :runs
-SELECT last_run_at = queued_at AS last_run, last_execution_id = execution_id AS that_run, next_run_at - created_at AS next_at
+SELECT last_run_at = queued_at AS last_run, last_execution_id = execution_id AS that_run, next_run_at - created_at AS next_at, last_error
   FROM schedules CROSS JOIN executions AS e WHERE schedule_id = :id AND e.workflow_id = 'schedule_one';
 SELECT data ->> 'scheduleId' = :'id' AS told FROM execution_history WHERE workflow_id = 'schedule_one' AND type = 'WorkflowQueued';
 -- Missed by more than a minute: not made up.
