@@ -77,7 +77,7 @@ SELECT aggregate_state('again-1', 24);
 SELECT drop_aggregate('again');
 SELECT set_stream_retention('again-2', max_count => 2), delete_stream('again-3');
 SELECT events FROM scavenge();
-SELECT create_aggregate('again', 'apply_other');
+SELECT create_aggregate('again', 'apply_other', snapshot_every => 10);
 SELECT aggregate_state('again-1');
 SELECT aggregate_state('again-1', 0);
 SELECT * FROM replay('again-1', apply => 'apply_sum');
