@@ -267,8 +267,8 @@ void Batch::lock_partitions() const {
 void Batch::load_states(int generation) {
     static constexpr Oid types[] = {INT8OID, INT4OID, TEXTARRAYOID};
     static pg::Statement find{
-        "SELECT partition, state FROM chronicle_data.projection_state WHERE projection_id = $1 AND generation = $2 "
-        "AND partition = ANY ($3)",
+        "SELECT s.partition, s.state FROM unnest($3) AS n (partition) JOIN chronicle_data.projection_state AS s "
+        "ON s.projection_id = $1 AND s.generation = $2 AND s.partition = n.partition",
         types};
     std::vector<std::string> names;
     for (const Partition &p : partitions_)

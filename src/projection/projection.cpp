@@ -178,6 +178,33 @@ Options parse_options(const std::string &text) {
 
 // --- partitions ---
 
+namespace {
+
+// A path that looks at nothing but the event's data, as a path over the data alone: no object of the event has to be
+// made then. As jsonpath_out writes paths, every name is quoted, and a lax path has no prefix. (An id in keyvalue()
+// counts from the root.)
+std::optional<std::string> below_data(Datum path) {
+    constexpr std::string_view data = "$.\"data\"";
+    std::string text = pg::call([&]() noexcept { return DatumGetCString(DirectFunctionCall1(jsonpath_out, path)); });
+    if (!text.starts_with(data) || text.find("keyvalue") != std::string::npos)
+        return std::nullopt;
+    std::string rest = text.substr(data.size());
+    if (!rest.empty() && rest.front() != '.' && rest.front() != '[' && rest.front() != '?')
+        return std::nullopt; // part of an expression
+    bool quoted = false;
+    for (size_t i = 0; i < rest.size(); i++) {
+        if (quoted && rest[i] == '\\')
+            i++;
+        else if (rest[i] == '"')
+            quoted = !quoted;
+        else if (!quoted && rest[i] == '$')
+            return std::nullopt; // looks at the whole event again
+    }
+    return "$" + rest;
+}
+
+} // namespace
+
 Partitioner::Partitioner(const Projection &projection) {
     if (!projection.partition_by)
         return;
@@ -189,6 +216,11 @@ Partitioner::Partitioner(const Projection &projection) {
         by_ = By::path;
         const char *text = projection.partition_by->c_str();
         path_ = pg::call([&]() noexcept { return DirectFunctionCall1(jsonpath_in, CStringGetDatum(text)); });
+        if (std::optional<std::string> below = below_data(path_)) {
+            const char *rest = below->c_str();
+            path_in_data_ =
+                pg::call([&]() noexcept { return DirectFunctionCall1(jsonpath_in, CStringGetDatum(rest)); });
+        }
     }
 }
 
@@ -204,12 +236,14 @@ std::string Partitioner::of(const store::EventRow &event) const {
     case By::path:
         break;
     }
-    Datum object = store::event_object(event);
+    pg::MemoryScope scratch("chronicle partition");
+    Datum object = path_in_data_ != 0 ? event.data : store::event_object(event);
+    Datum path = path_in_data_ != 0 ? path_in_data_ : path_;
     Datum found = pg::call([&]() noexcept {
         LOCAL_FCINFO(fcinfo, 4);
         InitFunctionCallInfoData(*fcinfo, nullptr, 4, InvalidOid, nullptr, nullptr);
         fcinfo->args[0] = {object, false};
-        fcinfo->args[1] = {path_, false};
+        fcinfo->args[1] = {path, false};
         fcinfo->args[2] = {DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")), false};
         fcinfo->args[3] = {BoolGetDatum(true), false};
         Datum first = jsonb_path_query_first(fcinfo);

@@ -78,6 +78,7 @@ public:
 private:
     enum class By { nothing, stream, category, path } by_ = By::nothing;
     Datum path_ = 0;
+    Datum path_in_data_ = 0; // the same over the data alone; 0: it looks at more
 };
 
 } // namespace chronicle::projection

@@ -1,4 +1,3 @@
-#include "core/json.hpp"
 #include "core/uuid.hpp"
 
 #include "store/event_row.hpp"
@@ -20,6 +19,40 @@ Datum metadata_key(Datum metadata, const char *key, const char *other_key, bool 
         found = pg::jsonb_field(metadata, other_key);
     *is_null = !found;
     return found ? pg::make_text(*found) : Datum(0);
+}
+
+JsonbValue json_string(std::string_view text) noexcept {
+    JsonbValue value{};
+    value.type = jbvString;
+    value.val.string.val = const_cast<char *>(text.data());
+    value.val.string.len = static_cast<int>(text.size());
+    return value;
+}
+
+JsonbValue json_number(int64 number) noexcept {
+    JsonbValue value{};
+    value.type = jbvNumeric;
+    value.val.numeric = int64_to_numeric(number);
+    return value;
+}
+
+JsonbValue json_value(Datum datum) noexcept {
+    Jsonb *jsonb = DatumGetJsonbP(datum);
+    JsonbValue value{};
+    if (JB_ROOT_IS_SCALAR(jsonb)) {
+        (void)JsonbExtractScalar(&jsonb->root, &value);
+    } else {
+        value.type = jbvBinary;
+        value.val.binary.data = &jsonb->root;
+        value.val.binary.len = VARSIZE_ANY_EXHDR(jsonb);
+    }
+    return value;
+}
+
+void push_member(JsonbParseState **state, const char *key, JsonbValue value) noexcept {
+    JsonbValue name = json_string(key);
+    (void)pushJsonbValue(state, WJB_KEY, &name);
+    (void)pushJsonbValue(state, WJB_VALUE, &value);
 }
 
 } // namespace
@@ -111,19 +144,24 @@ void event_values(const EventRow &row, EventColumns wanted, Datum *values, bool 
     set(13, row.actor);
 }
 
+// Put together from values: as text it would be written and parsed again.
 Datum event_object(const EventRow &row) {
-    core::json head{{"global_position", row.position},
-                    {"stream", row.stream},
-                    {"version", row.version},
-                    {"type", row.type},
-                    {"category", row.category},
-                    {"type_version", row.type_version},
-                    {"event_id", core::uuid_to_text(pg::to_uuid(row.event_id))},
-                    {"actor", pg::to_string(row.actor)}};
-    std::string text = head.dump();
-    text.pop_back();
-    return pg::make_jsonb(text + ", \"data\": " + pg::jsonb_to_string(row.data) +
-                          ", \"metadata\": " + pg::jsonb_to_string(row.metadata) + "}");
+    std::string event_id = core::uuid_to_text(pg::to_uuid(row.event_id)), actor = pg::to_string(row.actor);
+    return pg::call([&]() noexcept {
+        JsonbParseState *state = nullptr;
+        (void)pushJsonbValue(&state, WJB_BEGIN_OBJECT, nullptr);
+        push_member(&state, "global_position", json_number(row.position));
+        push_member(&state, "stream", json_string(row.stream));
+        push_member(&state, "version", json_number(row.version));
+        push_member(&state, "type", json_string(row.type));
+        push_member(&state, "category", json_string(row.category));
+        push_member(&state, "type_version", json_number(row.type_version));
+        push_member(&state, "event_id", json_string(event_id));
+        push_member(&state, "actor", json_string(actor));
+        push_member(&state, "data", json_value(row.data));
+        push_member(&state, "metadata", json_value(row.metadata));
+        return JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, nullptr)));
+    });
 }
 
 } // namespace chronicle::store

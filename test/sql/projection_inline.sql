@@ -117,6 +117,13 @@ SELECT append_event('ask-1', 'Asked again'), enable_projection('edge answers');
 SELECT wait_for_projection('edge answers', timeout => '60s');
 SELECT stream_version('answer-1');
 
+-- Partitions by all kinds of paths; those over the data alone are looked up in it.
+SELECT create_projection('edge by ' || path, handler => 'edge_count', mode => 'inline', categories => '{path}', partition_by => path)
+FROM unnest(ARRAY['$.data.k', '$.data', '$.data.list[1]', '$.data ? (@.k == "a$b").list[*] ? (@ > 1)', '$.data.k ? ($.version == 1)', '$.data.list.size() + $.version', '$.dat', '$.data.none',
+    '$.metadata.m.n', 'strict $.data.list[9]', '$.data.list.type()', '$.stream', '$.data."odd \"$ key"']) AS path;
+SELECT append_events('path-1', '[{"type": "T", "data": {"k": "a$b", "list": [1, 2], "odd \"$ key": true}, "metadata": {"m": {"n": 1.50}}}]');
+SELECT projection, partition FROM projection_states WHERE projection LIKE 'edge by%' ORDER BY projection;
+
 DO $$ BEGIN PERFORM drop_projection(name) FROM projections WHERE name LIKE 'edge%'; END $$;
 DROP TABLE edge_seen, edge_child, edge_parent;
 DROP FUNCTION edge_count, edge_note, edge_adopt, edge_answer;
