@@ -183,7 +183,7 @@ std::optional<Stream> find_newest_stream(const std::string &stream) {
     pg::IndexReader reader(c.stream, c.stream_name_key, SnapshotSelf);
     reader.key(1, BTEqualStrategyNumber, F_TEXTEQ, pg::make_text(stream), C_COLLATION_OID);
     if (!reader.next())
-        return std::nullopt;
+        return find_stream(stream, SnapshotSelf); // which looks again: a row that is just changing can be missed
     Stream there = read_row(reader);
     bool is_null;
     TransactionId writer = DatumGetTransactionId(reader.column(MinTransactionIdAttributeNumber, &is_null));
@@ -192,11 +192,18 @@ std::optional<Stream> find_newest_stream(const std::string &stream) {
     return there;
 }
 
-std::optional<Stream> find_stream(std::string_view stream, Snapshot snapshot) {
+static std::optional<Stream> look_for_stream(std::string_view stream, Snapshot snapshot) {
     const Catalog &c = catalog();
     pg::IndexReader reader(c.stream, c.stream_name_key, snapshot);
     reader.key(1, BTEqualStrategyNumber, F_TEXTEQ, pg::make_text(stream), C_COLLATION_OID);
     return reader.next() ? std::optional(read_row(reader)) : std::nullopt;
+}
+
+// SnapshotSelf may miss a row that is just changing (a retention, the scavenger): the new row is passed before its
+// commit, the old one after it. The next look finds it.
+std::optional<Stream> find_stream(std::string_view stream, Snapshot snapshot) {
+    std::optional<Stream> found = look_for_stream(stream, snapshot);
+    return found || snapshot != SnapshotSelf ? found : look_for_stream(stream, snapshot);
 }
 
 std::optional<Stream> find_stream_by_id(int64 id, Snapshot snapshot, std::string *name) {
