@@ -40,13 +40,16 @@ CREATE FUNCTION chronicle.compare_executions(a uuid, b uuid)
     RETURNS TABLE (node_id text, before_ms double precision, after_ms double precision, speedup double precision)
     LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
+    WITH runs AS MATERIALIZED ( -- in this order, whatever the plan
+        SELECT chronicle_data.known_execution(compare_executions.a) AS a, chronicle_data.known_execution(compare_executions.b) AS b
+    )
     SELECT COALESCE(x.node_id, y.node_id), x.duration_ms, y.duration_ms, x.duration_ms / NULLIF(y.duration_ms, 0)
       FROM (SELECT n.node_id, n.duration_ms, row_number() OVER () AS place
               FROM chronicle.node_executions AS n
-             WHERE n.execution_id = chronicle_data.known_execution(compare_executions.a)) AS x
+             WHERE n.execution_id = (SELECT r.a FROM runs AS r)) AS x
       FULL JOIN (SELECT n.node_id, n.duration_ms, row_number() OVER () AS place
                    FROM chronicle.node_executions AS n
-                  WHERE n.execution_id = chronicle_data.known_execution(compare_executions.b)) AS y ON y.node_id = x.node_id
+                  WHERE n.execution_id = (SELECT r.b FROM runs AS r)) AS y ON y.node_id = x.node_id
      ORDER BY y.place, x.place;
 END;
 COMMENT ON FUNCTION chronicle.compare_executions(uuid, uuid) IS
