@@ -360,10 +360,10 @@ void Batch::run() {
 // that others find work, too. What they make ready is left to the queue.
 void Batch::run_siblings() {
     static constexpr Oid types[] = {UUIDOID, INT4OID};
-    static pg::Statement find{
-        "SELECT attempt FROM chronicle_data.node_task WHERE execution_id = $1 AND node_index = $2 AND state = 'ready' "
-        "AND NOT (alone OR begun OR lost OR compensating)",
-        types};
+    static pg::Statement find{"SELECT attempt FROM chronicle_data.node_task WHERE execution_id = $1 AND node_index = "
+                              "$2 AND (state = 'ready') IS NOT FALSE "
+                              "AND NOT (alone OR begun OR lost OR compensating)",
+                              types};
     for (int node : claim_.siblings) {
         if (members_.back().failure || budget_left() <= 0 ||
             static_cast<int>(members_.size()) >= settings::worker_batch)

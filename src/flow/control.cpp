@@ -37,7 +37,8 @@ void set_status(const Execution &execution, const char *status) {
 void pause(const Execution &execution) {
     static constexpr Oid types[] = {UUIDOID};
     static pg::Statement hold{
-        "UPDATE chronicle_data.node_task SET state = 'held' WHERE execution_id = $1 AND state = 'ready'", types};
+        "UPDATE chronicle_data.node_task SET state = 'held' WHERE execution_id = $1 AND (state = 'ready') IS NOT FALSE",
+        types};
     pg::Values values;
     hold.run(values.uuid(execution.id));
     set_status(execution, "paused");

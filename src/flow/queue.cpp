@@ -31,13 +31,14 @@ constexpr int64 lock_wait_ms = 100;
 
 bool lost_and_locked = false; // reclaim() could not take back all
 
-// The node becomes ours, if it is still ready; the caller holds the run's lock.
+// The node becomes ours, if it is still ready; the caller holds the run's lock. The condition is written so that it
+// does not imply that of index node_task_ready: a planner that takes that one walks over all that is, or was, ready.
 std::optional<Claim> take(const ReadyNode &candidate, const Claimant &claimant, TimestampTz now) {
     static constexpr Oid types[] = {UUIDOID, INT4OID, INT4OID, INT8OID, TIMESTAMPTZOID};
     static pg::Statement update{
         "UPDATE chronicle_data.node_task SET state = 'running', lease_slot = $3, lease_generation = $4, "
         "attempt = attempt + CASE WHEN begun OR lost THEN 0 ELSE 1 END, started_at = CASE WHEN begun OR lost THEN "
-        "started_at ELSE $5 END WHERE execution_id = $1 AND node_index = $2 AND state = 'ready' "
+        "started_at ELSE $5 END WHERE execution_id = $1 AND node_index = $2 AND (state = 'ready') IS NOT FALSE "
         "RETURNING node_id, attempt, alone, compensating, started_at, begun, lost",
         types};
     pg::Values values;
