@@ -43,6 +43,7 @@ SELECT count(*) FROM scan s LEFT JOIN LATERAL read_stream(s.stream || 'x') e ON 
 SELECT count(*), bool_and(e.version > length(s.stream) - length(s.stream) + 2) FROM scan s CROSS JOIN LATERAL (SELECT * FROM read_stream(s.stream) r WHERE r.version > length(s.stream) - length(s.stream) + 2 OFFSET 0) e;
 SELECT count(e.type) FROM scan s JOIN LATERAL read_stream(s.stream) e ON e.version + length(e.stream) > length(s.stream) + 2;
 SELECT type, version, type AS again, version * 2 AS twice FROM read_stream(:'s') WHERE data ->> 'n' IN ('1', '2') AND category = :'category';
+SELECT count(q.x), count(DISTINCT q.x) > 1 AS several FROM scan s LEFT JOIN LATERAL (SELECT s.stream || e.type AS x FROM read_stream(s.stream) e) q ON true;
 SELECT count(*) FROM read_stream(:'s') WHERE stream IS NOT NULL;
 SELECT version + 1 AS next FROM read_stream(:'s') ORDER BY data ->> 'n' DESC, version LIMIT 2;
 SELECT count(*) FROM read_category(:'category', (SELECT min(global_position) FROM read_category(:'category')), 3 + (SELECT count(*) FROM scan));
