@@ -89,8 +89,6 @@ std::optional<Datum> decide(const state::Aggregate &aggregate, const Command &co
 }
 
 // decide() tells what is to be appended, and appends nothing itself: what it decided on would not be true any more.
-// (A row that a retention or the scavenger is just changing may be missed by SnapshotSelf: then the version alone
-// tells.)
 void check_untouched(const std::string &name, const std::optional<store::Stream> &before, int64 version) {
     std::optional<store::Stream> now = store::find_stream(name, SnapshotSelf);
     int64 now_version = now ? store::last_version(now->id) : version;

@@ -174,6 +174,9 @@ void warn_of_failure(const std::string &stream, int64 at_version, const pg::Erro
 
 std::optional<StoredSnapshot> find_snapshot(int64 stream, std::optional<int64> fingerprint, int64 above, int64 up_to,
                                             Snapshot snapshot) {
+    std::optional<pg::LatestSnapshotScope> latest;
+    if (snapshot == SnapshotSelf) // could miss a base that a scavenger is just replacing: the new row and the old one
+        snapshot = (latest.emplace(), GetActiveSnapshot());
     const store::Catalog &c = store::catalog();
     pg::IndexReader reader(c.snapshot, c.snapshot_pkey, snapshot);
     reader.key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(stream));

@@ -192,30 +192,37 @@ std::optional<Stream> find_newest_stream(const std::string &stream) {
     return there;
 }
 
-static std::optional<Stream> look_for_stream(std::string_view stream, Snapshot snapshot) {
-    const Catalog &c = catalog();
-    pg::IndexReader reader(c.stream, c.stream_name_key, snapshot);
-    reader.key(1, BTEqualStrategyNumber, F_TEXTEQ, pg::make_text(stream), C_COLLATION_OID);
-    return reader.next() ? std::optional(read_row(reader)) : std::nullopt;
+// SnapshotSelf may miss a row that is just changing (a retention, the scavenger): its new version is passed before the
+// commit, its old one after it. A look with an MVCC snapshot that is younger sees exactly one of them.
+template <typename Look> static std::optional<Stream> look_surely(Snapshot snapshot, const Look &look) {
+    std::optional<Stream> found = look(snapshot);
+    if (found || snapshot != SnapshotSelf)
+        return found;
+    pg::LatestSnapshotScope latest;
+    return look(GetActiveSnapshot());
 }
 
-// SnapshotSelf may miss a row that is just changing (a retention, the scavenger): the new row is passed before its
-// commit, the old one after it. The next look finds it.
 std::optional<Stream> find_stream(std::string_view stream, Snapshot snapshot) {
-    std::optional<Stream> found = look_for_stream(stream, snapshot);
-    return found || snapshot != SnapshotSelf ? found : look_for_stream(stream, snapshot);
+    return look_surely(snapshot, [&](Snapshot by) -> std::optional<Stream> {
+        const Catalog &c = catalog();
+        pg::IndexReader reader(c.stream, c.stream_name_key, by);
+        reader.key(1, BTEqualStrategyNumber, F_TEXTEQ, pg::make_text(stream), C_COLLATION_OID);
+        return reader.next() ? std::optional(read_row(reader)) : std::nullopt;
+    });
 }
 
 std::optional<Stream> find_stream_by_id(int64 id, Snapshot snapshot, std::string *name) {
-    const Catalog &c = catalog();
-    pg::IndexReader reader(c.stream, c.stream_pkey, snapshot);
-    reader.key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(id));
-    if (!reader.next())
-        return std::nullopt;
-    bool is_null;
-    if (name)
-        *name = pg::to_string(reader.column(2, &is_null));
-    return read_row(reader);
+    return look_surely(snapshot, [&](Snapshot by) -> std::optional<Stream> {
+        const Catalog &c = catalog();
+        pg::IndexReader reader(c.stream, c.stream_pkey, by);
+        reader.key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(id));
+        if (!reader.next())
+            return std::nullopt;
+        bool is_null;
+        if (name)
+            *name = pg::to_string(reader.column(2, &is_null));
+        return read_row(reader);
+    });
 }
 
 namespace {

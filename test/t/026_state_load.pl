@@ -82,6 +82,17 @@ runs_silently([ @load, '-t', 400, $node->connstr($db) ], 'a load');
 is($node->safe_psql($db, 'SELECT count(*) FROM wrong_decisions'), '0', 'commands decided on the state that they were appended to');
 cmp_ok($node->safe_psql($db, 'SELECT sum(removed) FROM chronicle_data.stream'), '>', 0, 'rows were removed');
 
+# One stream whose base is replaced all the time, by many: whoever looks for it sees the old one or the new one.
+$node->safe_psql($db, "SELECT set_stream_retention('load-1', max_count => 1)");
+my @contended;
+for my $part ([ 2, $append =~ s/:s/1/r ], [ 3, "SELECT take_snapshot('load-1');\n" ], [ 3, "SELECT * FROM scavenge(3);\n" ]) {
+    my ($weight, $sql) = @$part;
+    my $file = PostgreSQL::Test::Utils::tempdir . '/contended_' . @contended . '.sql';
+    append_to_file($file, "\\set n 3\n$sql");
+    push @contended, '-f', "$file\@$weight";
+}
+runs_silently([ 'pgbench', '-n', '-c', 12, '-j', 2, @contended, '-t', 3000, $node->connstr($db) ], 'a base that is replaced is found');
+
 for my $round (1, 2) {
     my $output;
     my $crashed = IPC::Run::start([ @load, '-T', 300, $node->connstr($db) ], '<', \undef, '>', \$output, '2>&1');
