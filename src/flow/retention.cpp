@@ -175,6 +175,18 @@ bool remove_unused_calls() {
     return !unused.empty();
 }
 
+// What triggers could not start is kept as long as what they did start.
+bool remove_trigger_failures(TimestampTz before) {
+    static constexpr Oid types[] = {TIMESTAMPTZOID};
+    static pg::Statement remove{
+        "DELETE FROM chronicle_data.trigger_failure WHERE ctid = ANY (ARRAY(SELECT ctid FROM "
+        "chronicle_data.trigger_failure WHERE failed_at < $1 LIMIT 1000 FOR UPDATE SKIP LOCKED))",
+        types};
+    access::EngineScope engine;
+    pg::Values values;
+    return remove.run(values.time(before)).count > 0;
+}
+
 template <typename Step> auto in_transaction(Step &&step) {
     try {
         pg::start_transaction();
@@ -212,6 +224,7 @@ std::int64_t remove_expired_runs() {
     }
     if (!more)
         in_transaction(remove_unused_calls);
+    more = in_transaction([&]() { return remove_trigger_failures(before); }) || more;
     due = GetCurrentTimestamp() + (more ? pause_us : round_us);
     return due;
 }

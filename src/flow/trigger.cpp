@@ -6,10 +6,19 @@
 //
 // A run is the workflow owner's, whoever appends; a trigger whose owner may not read the stream (any more) starts
 // nothing, for the run's input is the event.
+//
+// An append does not fail because of a trigger: not when an upcaster raises, which is somebody else's code, and not
+// when the event nests so deeply that it can be stored, but not once more inside of something. Then there is no run,
+// but a row in trigger_failure (view trigger_failures). So events are read in a subtransaction; it writes nothing and
+// costs a microsecond. If it fails, they are looked at again one by one, for one trigger at a time. A start gets a
+// subtransaction of its own, which does write, only where something may be wrong: deep nesting.
+// What must end the statement (a cancel, a serialization failure, a server out of memory) passes.
 #include "flow/json.hpp"
 #include "flow/start.hpp"
 #include "flow/trigger.hpp"
 
+#include "pg/xact.hpp"
+#include "state/failure.hpp"
 #include "store/cached_table.hpp"
 #include "store/catalog.hpp"
 #include "store/event_row.hpp"
@@ -118,10 +127,16 @@ struct Start {
     int64 position;
 };
 
-void start_run(const Start &start, std::string_view stream) {
+// Nothing: the workflow is disabled, or gone, or its owner may not read the stream.
+std::optional<Startable> find_willing(const std::string &workflow_id, std::string_view stream) {
     pg::NewestScope newest; // as the triggers themselves: they may be newer than the transaction's snapshot
-    std::optional<Startable> what = find_startable(start.workflow_id, std::nullopt);
-    if (!what || !what->enabled || !owner_may_read(what->owner, stream))
+    std::optional<Startable> what = find_startable(workflow_id, std::nullopt);
+    return what && what->enabled && owner_may_read(what->owner, stream) ? what : std::nullopt;
+}
+
+void start_run(const Start &start, std::string_view stream) {
+    std::optional<Startable> what = find_willing(start.workflow_id, stream);
+    if (!what)
         return;
     core::json origin{{"triggerId", start.trigger}, {"globalPosition", start.position}};
     start_execution(*what, {.input = start.event,
@@ -137,15 +152,26 @@ struct Candidate {
     Datum object;
 };
 
+// Which of the batch's events, and for which trigger; 0: for all of them.
+struct Look {
+    int64 first_version, last_version, trigger;
+};
+
+class BatchReader : public pg::IndexReader {
+public:
+    BatchReader(const store::StoredBatch &batch, int64 first_version, int64 last_version)
+        : pg::IndexReader(store::catalog().event, store::catalog().event_stream_version_key, SnapshotSelf) {
+        key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(batch.stream_id));
+        key(2, BTGreaterEqualStrategyNumber, F_INT8GE, Int64GetDatum(first_version));
+        key(2, BTLessEqualStrategyNumber, F_INT8LE, Int64GetDatum(last_version));
+    }
+};
+
 // Upcasters are users' code, which may change triggers: so all events are made before the first trigger is looked at.
-std::vector<Candidate> read_candidates(const store::StoredBatch &batch) {
-    const store::Catalog &c = store::catalog();
+std::vector<Candidate> read_candidates(const store::StoredBatch &batch, const Look &look) {
     std::vector<Candidate> candidates;
     store::EventMaker maker;
-    pg::IndexReader reader(c.event, c.event_stream_version_key, SnapshotSelf);
-    reader.key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(batch.stream_id));
-    reader.key(2, BTGreaterEqualStrategyNumber, F_INT8GE, Int64GetDatum(batch.first_version));
-    reader.key(2, BTLessEqualStrategyNumber, F_INT8LE, Int64GetDatum(batch.last_version));
+    BatchReader reader(batch, look.first_version, look.last_version);
     while (reader.next()) {
         store::EventRow event = maker.make(reader, batch.stream);
         if (!is_system(event))
@@ -154,17 +180,92 @@ std::vector<Candidate> read_candidates(const store::StoredBatch &batch) {
     return candidates;
 }
 
+bool wants(const Trigger &trigger, const store::StoredBatch &batch, std::string_view type) {
+    return among(trigger.categories, batch.category) && among(trigger.types, type);
+}
+
 // Collected first: starting a run may read the triggers anew.
-std::vector<Start> find_starts(const store::StoredBatch &batch) {
-    std::vector<Candidate> candidates = read_candidates(batch);
+std::vector<Start> find_starts(const store::StoredBatch &batch, const Look &look) {
+    std::vector<Candidate> candidates = read_candidates(batch, look);
     std::vector<Start> starts;
     const std::vector<Trigger> &all = all_triggers();
     for (const Candidate &event : candidates)
         for (const Trigger &trigger : all)
-            if (among(trigger.categories, batch.category) && among(trigger.types, event.type) &&
+            if ((look.trigger == 0 || look.trigger == trigger.id) && wants(trigger, batch, event.type) &&
                 (!trigger.filter || trigger.filter->passes(event.object)))
                 starts.push_back({trigger.id, trigger.workflow_id, pg::jsonb_to_string(event.object), event.position});
     return starts;
+}
+
+// --- what a trigger could not do ---
+
+// Only of what the workflow's owner, who sees it, may read.
+void note_failure(const Start &start, std::string_view stream, const pg::Error &error) {
+    static constexpr Oid types[] = {INT8OID, INT8OID, TEXTOID, TEXTOID};
+    static pg::Statement insert{"INSERT INTO chronicle_data.trigger_failure (trigger_id, global_position, sqlstate, "
+                                "error) VALUES ($1, $2, $3, $4)",
+                                types};
+    if (state::must_pass(error))
+        throw error;
+    if (!find_willing(start.workflow_id, stream))
+        return;
+    access::EngineScope engine;
+    pg::Values values;
+    values.int8(start.trigger).int8(start.position).text(error.sqlstate_text());
+    insert.run(values.text(error.message()));
+}
+
+// The triggers that would look at an event; it may not be possible to make one of it.
+std::vector<Start> candidates_for(const store::StoredBatch &batch, int64 version) {
+    std::vector<Start> wanted;
+    BatchReader reader(batch, version, version);
+    if (!reader.next())
+        return wanted;
+    bool is_null;
+    int64 position = DatumGetInt64(reader.column(1, &is_null));
+    std::string type = store::kind_of(DatumGetInt32(reader.column(6, &is_null))).type;
+    for (const Trigger &trigger : all_triggers())
+        if (wants(trigger, batch, type))
+            wanted.push_back({trigger.id, trigger.workflow_id, {}, position});
+    return wanted;
+}
+
+std::vector<Start> find_one_by_one(const store::StoredBatch &batch) {
+    std::vector<Start> starts;
+    for (int64 version = batch.first_version; version <= batch.last_version; version++)
+        for (const Start &candidate : candidates_for(batch, version)) {
+            std::vector<Start> found;
+            std::optional<pg::Error> error = pg::attempt([&]() {
+                found = find_starts(batch, {version, version, candidate.trigger});
+            });
+            if (error)
+                note_failure(candidate, batch.stream, *error);
+            else
+                starts.insert(starts.end(), found.begin(), found.end());
+        }
+    return starts;
+}
+
+// Perhaps: it has that many brackets.
+bool nests_deeply(const std::string &json) {
+    constexpr int many = 200;
+    return std::count_if(json.begin(), json.end(), [](char c) { return c == '[' || c == '{'; }) >= many;
+}
+
+void start_triggered(const store::StoredBatch &batch) {
+    std::vector<Start> starts;
+    std::optional<pg::Error> error = pg::attempt([&]() {
+        starts = find_starts(batch, {batch.first_version, batch.last_version, 0});
+    });
+    if (error && state::must_pass(*error))
+        throw *std::move(error);
+    if (error)
+        starts = find_one_by_one(batch);
+    for (const Start &start : starts)
+        if (!nests_deeply(start.event))
+            start_run(start, batch.stream);
+        else if (std::optional<pg::Error> refused = pg::attempt([&]() { start_run(start, batch.stream); }))
+            note_failure(start, batch.stream, *refused);
 }
 
 // --- create and drop ---
@@ -224,8 +325,7 @@ CHRONICLE_FUNCTION(chronicle_start_triggered) {
         if (!is_watched(batch))
             continue;
         pg::MemoryScope memory("chronicle triggers");
-        for (const Start &start : find_starts(batch))
-            start_run(start, batch.stream);
+        start_triggered(batch);
     }
     PG_RETURN_POINTER(nullptr);
 }
@@ -256,9 +356,14 @@ CHRONICLE_FUNCTION(chronicle_create_trigger) {
 
 void drop_triggers_of(const std::string &workflow_id) {
     static constexpr Oid types[] = {TEXTOID};
+    static pg::Statement remove_failures{
+        "DELETE FROM chronicle_data.trigger_failure WHERE trigger_id IN "
+        "(SELECT trigger_id FROM chronicle_data.workflow_trigger WHERE workflow_id = $1)",
+        types};
     static pg::Statement remove{"DELETE FROM chronicle_data.workflow_trigger WHERE workflow_id = $1", types};
     pg::Values values;
-    if (remove.run(values.text(workflow_id)).count > 0)
+    remove_failures.run(values.text(workflow_id));
+    if (remove.run(values).count > 0)
         trigger_table.changed();
 }
 
@@ -267,6 +372,7 @@ CHRONICLE_FUNCTION(chronicle_drop_trigger) {
     static pg::Statement find{"SELECT w.owner FROM chronicle_data.workflow_trigger t JOIN chronicle_data.workflow w "
                               "USING (workflow_id) WHERE t.trigger_id = $1",
                               types};
+    static pg::Statement remove_failures{"DELETE FROM chronicle_data.trigger_failure WHERE trigger_id = $1", types};
     static pg::Statement remove{"DELETE FROM chronicle_data.workflow_trigger WHERE trigger_id = $1", types};
     std::optional<int64> id = pg::Arguments(fcinfo).int8(0);
     if (!id)
@@ -285,7 +391,8 @@ CHRONICLE_FUNCTION(chronicle_drop_trigger) {
                    .hint = "SELECT trigger_id, workflow_id FROM chronicle.triggers lists them."});
     access::EngineScope engine;
     pg::Values values;
-    remove.run(values.int8(*id));
+    remove_failures.run(values.int8(*id));
+    remove.run(values);
     trigger_table.changed();
     PG_RETURN_VOID();
 }
