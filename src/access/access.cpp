@@ -71,15 +71,36 @@ Oid internal_relation(const char *name) {
     return pg::call([&]() noexcept { return get_relname_relid(name, get_namespace_oid("chronicle_data", false)); });
 }
 
-// By the newest committed state (as LatestSnapshotScope gives it, but parallel workers may do this, too).
+// The newest committed state as one MVCC snapshot, as catalogs are read: parallel workers may take it, too.
+// (SnapshotSelf may miss a row that is just changing: its new version is not there yet when the index is read, its old
+// one is over when it is looked at.)
+class NewestRows {
+public:
+    explicit NewestRows(Oid table)
+        : snapshot_(pg::call([&]() noexcept { return RegisterSnapshot(GetCatalogSnapshot(table)); })),
+          exceptions_(std::uncaught_exceptions()) {}
+    ~NewestRows() {
+        if (!pg::unwinding(exceptions_))
+            UnregisterSnapshot(snapshot_);
+    }
+    NewestRows(const NewestRows &) = delete;
+    NewestRows &operator=(const NewestRows &) = delete;
+    Snapshot get() const { return snapshot_; }
+
+private:
+    Snapshot snapshot_;
+    int exceptions_;
+};
+
 Rights stored_rights(Oid role) {
     Rights rights;
-    pg::IndexReader levels(internal_relation("access_level"), internal_relation("access_level_pkey"), SnapshotSelf);
+    NewestRows newest(internal_relation("access_level"));
+    pg::IndexReader levels(internal_relation("access_level"), internal_relation("access_level_pkey"), newest.get());
     while (levels.next())
         if (counts_for(role, text_column(levels, 1)))
             rights.level = std::max(rights.level, parse_level(text_column(levels, 2)));
     pg::IndexReader categories(internal_relation("access_category"), internal_relation("access_category_pkey"),
-                               SnapshotSelf);
+                               newest.get());
     while (categories.next())
         if (counts_for(role, text_column(categories, 1)))
             (text_column(categories, 3) == "append" ? rights.append : rights.read).insert(text_column(categories, 2));

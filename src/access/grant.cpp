@@ -23,6 +23,8 @@ void change_level(FunctionCallInfo fcinfo, bool grant) {
     require(Level::admin, "change access levels");
 
     static constexpr Oid two_texts[] = {TEXTOID, TEXTOID};
+    // Who reads the level to change it must be the only one: a lower grant would undo a higher one beside it.
+    static pg::Statement lock{"LOCK TABLE chronicle_data.access_level IN SHARE ROW EXCLUSIVE MODE"};
     static pg::Statement raise_level{"INSERT INTO chronicle_data.access_level AS l (role, level) VALUES ($1, $2) "
                                      "ON CONFLICT (role) DO UPDATE SET level = excluded.level",
                                      two_texts};
@@ -31,6 +33,8 @@ void change_level(FunctionCallInfo fcinfo, bool grant) {
     static pg::Statement remove{"DELETE FROM chronicle_data.access_level WHERE role = $1", one_text};
 
     EngineScope engine;
+    pg::NewestScope newest;
+    lock.run();
     pg::Values by_name;
     by_name.text(role);
     pg::Rows rows = current.run(by_name);

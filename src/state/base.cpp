@@ -10,7 +10,8 @@
 // the transaction, so nobody's uncommitted row stands where ours goes, and appends do not wait for the scavenger.
 // Crash: the base commits with the removal, or neither does.
 //
-// delete_stream() takes the snapshots of what it hides along, bases too: nothing folds from them any more.
+// delete_stream() takes the snapshots of what it hides along, bases too: nothing folds from them any more. It does not
+// see a base that is not committed yet: the scavenger takes that along with the rows.
 //
 // drop_aggregate() puts the bases away, with the fingerprint of the aggregate that they stood for. create_aggregate()
 // takes back those of its own fingerprint: to it they are what a fold would have made. Those of others stay where they
@@ -105,7 +106,17 @@ bool keep(int64 stream, const Base &base) {
     return true;
 }
 
+// Deleted events live on in no state.
+void forget_snapshots(int64 stream, int64 hidden) {
+    pg::call([]() noexcept { CommandCounterIncrement(); }); // rows of this command's could not be deleted in it
+    for (const SnapshotRow &row : snapshot_rows(stream))
+        if (row.version <= hidden)
+            (void)remove_snapshot(row);
+}
+
 int64 before_removal(const store::Removal &removal) {
+    if (removal.row.hidden > removal.row.removed) // a base that was not committed yet when the stream was deleted
+        forget_snapshots(removal.row.id, removal.row.hidden);
     int64 without_base = std::max(removal.row.removed, std::min(removal.row.hidden, removal.up_to));
     if (removal.up_to <= without_base)
         return removal.up_to;
@@ -126,17 +137,13 @@ int64 before_removal(const store::Removal &removal) {
     return lock.held() && keep(removal.row.id, *base) ? base->version : without_base;
 }
 
-// Deleted events live on in no state.
 void forget_deleted(int64 stream, int64 hidden) {
     static constexpr Oid types[] = {INT8OID, INT8OID};
     static pg::Statement forget_bases{"DELETE FROM chronicle_data.dropped_base WHERE stream_id = $1 AND version <= $2",
                                       types};
     static pg::Statement forget_failure{
         "DELETE FROM chronicle_data.snapshot_failure WHERE stream_id = $1 AND version <= $2", types};
-    pg::call([]() noexcept { CommandCounterIncrement(); }); // rows of this command's could not be deleted in it
-    for (const SnapshotRow &row : snapshot_rows(stream))
-        if (row.version <= hidden)
-            (void)remove_snapshot(row);
+    forget_snapshots(stream, hidden);
     access::EngineScope engine;
     for (pg::Statement *statement : {&forget_bases, &forget_failure}) {
         pg::Values values;

@@ -99,6 +99,18 @@ void note_failure(int64 stream, int64 at_version, const pg::Error &error) {
     note.run(values.int8(stream).int8(at_version).text(error.sqlstate_text()).text(error.message()));
 }
 
+// By a base that a scavenger has not committed yet: it had the stream's lock for a moment only. Nobody waits for it;
+// when it is undone, the snapshot is merely missing.
+bool is_taken(int64 stream, int64 at_version) {
+    const store::Catalog &c = store::catalog();
+    SnapshotData dirty;
+    InitDirtySnapshot(dirty);
+    pg::IndexReader reader(c.snapshot, c.snapshot_pkey, &dirty);
+    reader.key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(stream));
+    reader.key(2, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(at_version));
+    return reader.next() != nullptr;
+}
+
 int64 keep_snapshot(const Aggregate &aggregate, const MadeSnapshot &made) {
     int64 stream = made.stream.id, at_version = made.folded.version;
     if (at_version == 0 || (made.folded.events_applied == 0 && made.folded.snapshot_version))
@@ -106,6 +118,8 @@ int64 keep_snapshot(const Aggregate &aggregate, const MadeSnapshot &made) {
     for (const SnapshotRow &row : snapshot_rows(stream)) // one of another function at the same version
         if (row.version == at_version && (row.base || !remove_snapshot(row)))
             return at_version;
+    if (is_taken(stream, at_version))
+        return at_version;
     insert_snapshot(stream, at_version, made.folded.fingerprint, false, made.folded.state);
     prune(stream, made.stream.hidden, made.folded.fingerprint, aggregate.keep());
     forget_failure(stream);

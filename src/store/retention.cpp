@@ -58,15 +58,6 @@ Retention find_category_retention(std::string_view category, Snapshot snapshot) 
     return retention;
 }
 
-// Of a stream, as the snapshot sees it; 0: it has no row (any more).
-int64 last_visible_version(int64 stream_id, Snapshot snapshot) {
-    const Catalog &c = catalog();
-    pg::IndexReader reader(c.event, c.event_stream_version_key, snapshot);
-    reader.key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(stream_id));
-    bool is_null;
-    return reader.next(true) ? DatumGetInt64(reader.column(3, &is_null)) : 0;
-}
-
 // In UTC: what is hidden must not depend on the reader's time zone.
 TimestampTz minus_age(TimestampTz now, const Interval &age) {
     return pg::call([&]() noexcept {
@@ -76,6 +67,14 @@ TimestampTz minus_age(TimestampTz now, const Interval &age) {
 }
 
 } // namespace
+
+int64 last_visible_version(int64 stream_id, Snapshot snapshot) {
+    const Catalog &c = catalog();
+    pg::IndexReader reader(c.event, c.event_stream_version_key, snapshot);
+    reader.key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(stream_id));
+    bool is_null;
+    return reader.next(true) ? DatumGetInt64(reader.column(3, &is_null)) : 0;
+}
 
 TimestampTz retention_now() {
     return IsolationUsesXactSnapshot() ? GetCurrentTransactionStartTimestamp() : GetCurrentStatementStartTimestamp();

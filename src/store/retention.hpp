@@ -26,6 +26,9 @@ private:
 /// the caller may not read it. Cheap: the call keeps the answers (in its fn_extra).
 std::optional<int64> hidden_from_caller(FunctionCallInfo fcinfo, int64 stream_id);
 
+/// The last number of a stream among the rows that the snapshot sees; 0: it has no row (any more).
+int64 last_visible_version(int64 stream_id, Snapshot snapshot);
+
 /// The time that ages are counted from: of the statement, or of the transaction where it has one snapshot for all.
 TimestampTz retention_now();
 

@@ -147,6 +147,8 @@ private:
             return std::nullopt;
         cut.stream = *found;
         cut.hidden = hidden_versions(*found, category_of(cut.name), active);
+        if (found->retention.truncate_before) // may hide versions that are not there yet
+            cut.hidden = std::min(cut.hidden, std::max(found->removed, last_visible_version(found->id, active)));
         return cut;
     }
 

@@ -125,6 +125,22 @@ SELECT events FROM scavenge();
 SELECT fill('alone-1', 13, 33);
 SELECT n.version, n.base, n.state FROM chronicle_data.snapshot AS n JOIN chronicle_data.stream USING (stream_id) WHERE name = 'alone-1' ORDER BY 1;
 SELECT v, aggregate_state('alone-1', v) FROM unnest(ARRAY[5, 20, 33]) AS v;
+-- A cut beyond the end: what is there is hidden and goes, what comes up to the cut is hidden and still counts.
+SELECT create_aggregate('beyond', 'apply_sum', '{"sum": 0}', snapshot_every => 10);
+SELECT fill('beyond-1', 1, 12), set_stream_retention('beyond-1', truncate_before => 1000);
+SELECT events FROM scavenge();
+SELECT fill('beyond-1', 13, 14);
+SELECT * FROM load_aggregate('beyond-1');
+SELECT events FROM scavenge();
+SELECT fill('beyond-1', 15, 15);
+SELECT * FROM load_aggregate('beyond-1');
+SELECT n.version, n.base, n.state FROM chronicle_data.snapshot AS n JOIN chronicle_data.stream USING (stream_id) WHERE name = 'beyond-1' ORDER BY 1;
+-- A base that was not committed yet when its stream was deleted goes with the rows.
+SELECT delete_stream('beyond-1');
+INSERT INTO chronicle_data.snapshot (stream_id, version, taken_at, fingerprint, base, state)
+SELECT stream_id, hidden, now(), 1, true, '{"sum": 120}' FROM chronicle_data.stream WHERE name = 'beyond-1';
+SELECT events FROM scavenge();
+SELECT count(*) FROM chronicle_data.snapshot JOIN chronicle_data.stream USING (stream_id) WHERE name = 'beyond-1';
 -- An aggregate that comes after the cut.
 SELECT fill('late-1', 1, 10), fill('late-2', 1, 10), set_stream_retention('late-1', max_count => 3), set_stream_retention('late-2', max_count => 3);
 SELECT events FROM scavenge();
