@@ -46,7 +46,7 @@ flow_until() { # flow_until DATABASE CONDITION [SECONDS]
     local until=$((SECONDS + ${3:-60}))
     while [ "$(bench_psql -d "$1" -At -c "SELECT $2")" != t ]; do
         [ $SECONDS -lt $until ] || { echo "still not: $2" >&2 && return 1; }
-        sleep 0.05
+        sleep 0.2
     done
 }
 

@@ -41,7 +41,7 @@ int64 write_events(const pg::Uuid &execution, const std::string &actor, const st
         return 0;
     worker::announce_appended(worker::log_of_runs);
     int64 version = last ? *last : last_version(execution);
-    pg::TableWriter writer(store::catalog().workflow_event);
+    pg::TableWriter writer(store::catalog().workflow_event, pg::Placement::together);
     Datum id = pg::make_uuid(execution), actor_text = pg::make_text(actor);
     size_t written = 0;
     while (written < events.size()) {

@@ -3,9 +3,12 @@
 #include "compat/compat.hpp"
 
 extern "C" {
+#include "access/heaptoast.h"
 #include "access/relscan.h"
 #include "access/tableam.h"
+#include "catalog/pg_am.h"
 #include "storage/bufmgr.h"
+#include "storage/freespace.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 }
@@ -95,10 +98,69 @@ void reopen(TableWriter::State *state, Relation table) {
     });
 }
 
+// --- where a row goes ---
+//
+// Rows of a log differ in length, so every full page keeps some room for a short one. As soon as VACUUM has told the
+// free space map of it, PostgreSQL puts new rows there: each on a page of its own that nobody has touched for long,
+// which costs a full-page image after every checkpoint, and scatters what belongs together. So `together` asks the map
+// only for pages that are worth it (VACUUM has emptied them after a removal), and keeps it true of those that it fills.
+
+constexpr Size worth_it = BLCKSZ / 2;
+constexpr int outdated_limit = 8; // entries of the map that are tried before a new page is made
+
+Size room_on(Relation table, BlockNumber block) {
+    Buffer buffer = ReadBuffer(table, block);
+    LockBuffer(buffer, BUFFER_LOCK_SHARE);
+    Page page = BufferGetPage(buffer);
+    Size room = PageIsNew(page) ? BLCKSZ - SizeOfPageHeaderData : PageGetHeapFreeSpace(page);
+    UnlockReleaseBuffer(buffer);
+    return room;
+}
+
+// The length of the row on its page, or a little more: what is long may yet be compressed or moved out.
+Size length_of(TupleTableSlot *slot) {
+    bool must_free;
+    HeapTuple tuple = ExecFetchSlotHeapTuple(slot, true, &must_free);
+    Size length = MAXALIGN(std::min<Size>(tuple->t_len, TOAST_TUPLE_TARGET));
+    if (must_free)
+        heap_freetuple(tuple);
+    return length;
+}
+
+// The target page has room for the row, or it is one that is worth it, or there is none, or a full one: then the insert
+// takes the last page or makes a new one. Others may be faster: then the insert makes a new one.
+void aim(Relation table, TupleTableSlot *slot) {
+    BlockNumber target = RelationGetTargetBlock(table);
+    BlockNumber next;
+    if (target == InvalidBlockNumber)
+        next = GetPageWithFreeSpace(table, worth_it);
+    else if (Size room = room_on(table, target); room >= length_of(slot))
+        return;
+    else
+        next = RecordAndGetPageWithFreeSpace(table, target, room, worth_it);
+    for (int i = 0; next != InvalidBlockNumber && i < outdated_limit; i++) {
+        Size room = next < RelationGetNumberOfBlocks(table) ? room_on(table, next) : 0;
+        if (room >= worth_it) {
+            RelationSetTargetBlock(table, next);
+            return;
+        }
+        next = RecordAndGetPageWithFreeSpace(table, next, room, worth_it);
+    }
+}
+
+// Options of the insert.
+int place(Relation table, TupleTableSlot *slot, Placement placement) {
+    if (placement == Placement::anywhere || table->rd_rel->relam != HEAP_TABLE_AM_OID)
+        return 0;
+    aim(table, slot);
+    return TABLE_INSERT_SKIP_FSM;
+}
+
 } // namespace
 
-TableWriter::TableWriter(Oid table)
-    : table_(table, RowExclusiveLock), state_(find_state(table)), exceptions_(std::uncaught_exceptions()) {
+TableWriter::TableWriter(Oid table, Placement placement)
+    : table_(table, RowExclusiveLock), state_(find_state(table)), placement_(placement),
+      exceptions_(std::uncaught_exceptions()) {
     if (state_->estate)
         reopen(state_, table_.get());
     else
@@ -144,7 +206,7 @@ void TableWriter::flush() {
     call([&]() noexcept {
         CommandId command = GetCurrentCommandId(true);
         if (count == 1)
-            table_tuple_insert(table_.get(), slots[0], command, 0, nullptr);
+            table_tuple_insert(table_.get(), slots[0], command, place(table_.get(), slots[0], placement_), nullptr);
         else
             table_multi_insert(table_.get(), slots, count, command, 0, nullptr);
         for (int i = 0; i < count; i++) {

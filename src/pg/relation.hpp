@@ -27,11 +27,17 @@ private:
     int exceptions_;
 };
 
+/// Where rows go that are inserted one at a time.
+enum class Placement {
+    anywhere, // wherever there is room, as PostgreSQL does
+    together, // on a page of this process's own; then on one that is at least half empty, or a new one
+};
+
 /// Inserts rows into one table and its indexes, without the executor. Fires no trigger. What it needs besides the
 /// opened relations (descriptions of indexes, the state of their predicates, slots) is made once in a process.
 class TableWriter {
 public:
-    explicit TableWriter(Oid table);
+    explicit TableWriter(Oid table, Placement placement = Placement::anywhere);
     ~TableWriter();
     TableWriter(const TableWriter &) = delete;
     TableWriter &operator=(const TableWriter &) = delete;
@@ -50,6 +56,7 @@ private:
     static constexpr int capacity = 256;
     Table table_;
     State *state_;
+    Placement placement_;
     int used_ = 0;
     int exceptions_;
 };
