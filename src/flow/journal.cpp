@@ -3,6 +3,7 @@
 #include "pg/lock.hpp"
 #include "pg/relation.hpp"
 #include "store/catalog.hpp"
+#include "store/event_id.hpp"
 #include "store/order.hpp"
 #include "worker/registry.hpp"
 
@@ -54,7 +55,7 @@ int64 write_events(const pg::Uuid &execution, const std::string &actor, const st
                               Int64GetDatum(++version),
                               TimestampTzGetDatum(event.at),
                               Int64GetDatum(allocated.floor),
-                              pg::make_uuid(pg::new_uuid()),
+                              pg::make_uuid(store::make_event_id(event.at, allocated.first + i)),
                               pg::make_text(event.type),
                               actor_text,
                               event.node_id ? pg::make_text(*event.node_id) : Datum(0),

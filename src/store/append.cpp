@@ -140,6 +140,17 @@ std::optional<Stored> find_removed_by_id(const pg::Uuid &id) {
     return reader.next() ? std::optional(read_removed(reader)) : std::nullopt;
 }
 
+// An event of a run, at the position that its id carries: it lies in no stream that can be appended to.
+std::optional<Stored> find_run_event(const pg::Uuid &id, int64 position) {
+    const Catalog &c = catalog();
+    pg::IndexReader reader(c.workflow_event, c.workflow_event_pkey, SnapshotSelf);
+    reader.key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(position));
+    bool is_null;
+    if (!reader.next() || pg::to_uuid(reader.column(6, &is_null)) != id)
+        return std::nullopt;
+    return Stored{.position = position, .stream_id = -1, .version = 0, .type = {}, .data = Datum(0), .id = id};
+}
+
 // The event that has this id: among the given ids, or at the position that an id of ours carries.
 std::optional<Stored> find_event_by_id(const pg::Uuid &id) {
     const Catalog &c = catalog();
@@ -153,7 +164,7 @@ std::optional<Stored> find_event_by_id(const pg::Uuid &id) {
     pg::IndexReader ours(c.event, c.event_pkey, SnapshotSelf);
     ours.key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(*position));
     if (!ours.next())
-        return std::nullopt;
+        return find_run_event(id, *position);
     Stored stored = read_stored(ours);
     return stored.id == id ? std::optional(stored) : std::nullopt;
 }

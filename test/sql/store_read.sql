@@ -107,6 +107,9 @@ SELECT count(*) FROM read_stream('workflow-other/' || :'run');
 SELECT count(*) AS differences
   FROM ((SELECT * FROM events WHERE stream = :'stream' EXCEPT ALL SELECT * FROM read_stream(:'stream'))
         UNION ALL (SELECT * FROM read_stream(:'stream') EXCEPT ALL SELECT * FROM events WHERE stream = :'stream')) AS d;
+-- Ids of a run's events are ids like others: no event of a user's stream can have one.
+SELECT left(read_raised(format('SELECT append_event(''read_a-1'', ''T'', event_id => %L)', event_id)), 5) AS code FROM read_stream(:'stream', 1, 1);
+SELECT left(read_raised(format('SELECT append_event(''read_new-1'', ''T'', event_id => %L)', event_id)), 5) AS code FROM read_stream(:'stream', 1, 1);
 
 DROP AGGREGATE read_fold(chronicle.event);
 DROP FUNCTION read_apply, read_raised;
