@@ -187,10 +187,22 @@ std::optional<Stored> find_by_version(int64 stream, int64 wanted) {
     return std::nullopt;
 }
 
-[[noreturn]] void raise_id_conflict(const std::string &stream, const pg::Uuid &id, const std::string &why) {
+// The given ids of a call: which are stored, which are new.
+core::json sort_ids(const std::vector<Append> &appends) {
+    core::json ids{{"stored", core::json::array()}, {"new", core::json::array()}};
+    for (const Append &append : appends)
+        for (const NewEvent &event : append.events)
+            if (event.id)
+                ids[find_by_id(*event.id) ? "stored" : "new"].push_back(pg::uuid_to_string(*event.id));
+    return ids;
+}
+
+[[noreturn]] void raise_id_conflict(const Append &append, const pg::Uuid &id, const std::string &why) {
+    core::json detail = sort_ids({append});
+    detail.update({{"event_id", pg::uuid_to_string(id)}, {"stream", append.stream}, {"reason", why}});
     pg::raise(event_id_conflict,
               {.message = "event id " + pg::uuid_to_string(id) + " is stored already: " + why,
-               .detail = core::json{{"event_id", pg::uuid_to_string(id)}, {"stream", stream}, {"reason", why}}.dump(),
+               .detail = detail.dump(),
                .hint = "A retry must repeat the whole call: stream, ids, types and data; a new event needs a new id."});
 }
 
@@ -224,7 +236,7 @@ std::optional<Appended> find_retry(const Append &append, int64 stream) {
             continue;
         const pg::Uuid &id = *append.events[i].id;
         if (stored->stream_id != stream)
-            raise_id_conflict(append.stream, id, "it belongs to another stream"); // which one is not for everybody
+            raise_id_conflict(append, id, "it belongs to another stream"); // which one is not for everybody
         int64 first = stored->version - static_cast<int64>(i);
         for (size_t k = 0; k < append.events.size(); k++) {
             int64 wanted = first + static_cast<int64>(k);
@@ -232,7 +244,7 @@ std::optional<Appended> find_retry(const Append &append, int64 stream) {
             if (!there && is_forgotten(stream, wanted, append.events[k]))
                 continue;
             if (!there || !same_event(*there, append.events[k]))
-                raise_id_conflict(append.stream, id, "the call differs from what is stored");
+                raise_id_conflict(append, id, "the call differs from what is stored");
             order::set_last_position(there->position);
         }
         return Appended{first, first + static_cast<int64>(append.events.size()) - 1};
@@ -258,14 +270,15 @@ bool is_retry(const std::vector<Append> &appends, const std::vector<Plan> &plans
     for (size_t i = 0; i < appends.size(); i++)
         if (plans[i].stored || plans[i].write)
             (plans[i].stored ? stored : fresh).push_back(appends[i].stream);
-    if (!fresh.empty())
-        pg::raise(event_id_conflict,
-                  {.message = "only a part of this call is stored already",
-                   .detail = core::json{{"stored", stored}, {"new", fresh}}.dump(),
-                   .hint =
-                       "A retry must repeat the whole call, and is known by an event id in each stream; a new event "
+    if (fresh.empty())
+        return true;
+    core::json detail = sort_ids(appends);
+    detail.update({{"stored_streams", stored}, {"new_streams", fresh}});
+    pg::raise(event_id_conflict,
+              {.message = "only a part of this call is stored already",
+               .detail = detail.dump(),
+               .hint = "A retry must repeat the whole call, and is known by an event id in each stream; a new event "
                        "needs a new id."});
-    return true;
 }
 
 // One check that failed.
@@ -435,13 +448,15 @@ void flush(EventWriter &writer, const std::vector<Append> &appends) {
     } catch (const pg::Error &error) {
         if (error.sqlstate() != ERRCODE_UNIQUE_VIOLATION || error.constraint() != "event_given_id")
             throw;
-        core::json ids = core::json::array();
+        core::json ids{{"stored", core::json::array()}, {"new", core::json::array()}};
         for (const Append &append : appends)
             for (const NewEvent &event : append.events)
-                if (event.id)
-                    ids.push_back(pg::uuid_to_string(*event.id));
+                if (event.id) { // PostgreSQL's detail names the one that it met
+                    std::string id = pg::uuid_to_string(*event.id);
+                    ids[error.detail().find(id) != std::string::npos ? "stored" : "new"].push_back(id);
+                }
         pg::raise(event_id_conflict, {.message = "an event id was stored in another stream at the same time",
-                                      .detail = core::json{{"event_ids", ids}}.dump(),
+                                      .detail = ids.dump(),
                                       .hint = "A new event needs a new id."});
     }
 }

@@ -59,7 +59,14 @@ SELECT stream, version FROM read_all(:start, types => ARRAY['Open', 'Undone']);
 SELECT count(*) FROM read_all(:start, 100000) WHERE category = 'workflow';
 SELECT DISTINCT category FROM read_all(NULL, 100000, categories => ARRAY['workflow']) WHERE category <> 'workflow';
 
+-- An explicit NULL means the default.
+SELECT append_event_arrays('log_many-1', array_fill('T'::text, ARRAY[1001]), NULL);
+SELECT count(*) FROM read_category('log_many', NULL, NULL, NULL, NULL);
+SELECT count(*) FROM read_all(NULL, NULL, '{log_many}', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
+
 -- Errors.
+SELECT read_category('log_cart', NULL, 0);
+SELECT read_all(max_count => -1);
 SELECT read_all(max_count => 0);
 SELECT read_all(-1);
 SELECT read_all(stream_regex => '(');
