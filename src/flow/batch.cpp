@@ -3,6 +3,7 @@
 
 #include "flow/batch_context.hpp"
 #include "flow/compensation.hpp"
+#include "flow/constraints.hpp"
 #include "flow/patience.hpp"
 #include "flow/sandbox.hpp"
 #include "flow/waiting.hpp"
@@ -260,8 +261,9 @@ void Batch::run_member(int node, int attempt, int deadline_ms) {
         error = pg::attempt([&]() {
             pg::MemoryScope memory("chronicle node");
             Sandbox sandbox(owner_role_, definition_->search_path);
+            ConstraintWatch constraints;
             member.output = execute(node);
-            check_deferred_constraints();
+            constraints_set_ = constraints.check();
             if (!claim_.compensating && !member.waits()) {
                 store_output(node, member);
                 member.result.live_edges = decide_edges(node, member);
@@ -312,6 +314,10 @@ void Batch::follow(int node) {
 
 int Batch::budget_left() const { return batch_budget_ms - static_cast<int>((GetCurrentTimestamp() - begun_) / 1000); }
 
+bool Batch::is_full() const {
+    return budget_left() <= 0 || static_cast<int>(members_.size()) >= settings::worker_batch || constraints_set_;
+}
+
 bool Batch::may_run_here(int node) const {
     return !described(node).own_transaction && state_.nodes[static_cast<size_t>(node)] == core::NodeState::ready &&
            !(slow_nodes && slow_nodes->contains(slow_key(definition_->id, node))) &&
@@ -336,7 +342,7 @@ void Batch::run() {
     while (!open.empty() && !members_.back().failure) {
         int node = open.front();
         open.pop_front();
-        if (!may_run_here(node) || budget_left() <= 0 || static_cast<int>(members_.size()) >= settings::worker_batch) {
+        if (!may_run_here(node) || is_full()) {
             ready_.push_back(node);
             continue;
         }
@@ -365,8 +371,7 @@ void Batch::run_siblings() {
                               "AND NOT (alone OR begun OR lost OR compensating)",
                               types};
     for (int node : claim_.siblings) {
-        if (members_.back().failure || budget_left() <= 0 ||
-            static_cast<int>(members_.size()) >= settings::worker_batch)
+        if (members_.back().failure || is_full())
             return;
         if (!may_run_here(node) || !worker::reserve_node(execution_.id, node))
             continue;

@@ -64,6 +64,7 @@ private:
     void settle(Member &member, TimestampTz started, int attempt, const std::optional<pg::Error> &error);
     bool may_run_here(int node) const;
     int budget_left() const;
+    bool is_full() const;
     void record();
     int64 patience() const;
     void verify_lease();
@@ -85,6 +86,7 @@ private:
     std::unordered_map<int, std::optional<Rows>> loaded_;
     int ancestors_of_ = -1; // the node that ancestors_ is about
     std::vector<bool> ancestors_;
+    bool constraints_set_ = false; // by the node that ran last: no other may follow in this transaction
     RowsHome home_;
     Oid owner_role_;
     TimestampTz begun_;

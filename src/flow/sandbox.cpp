@@ -6,8 +6,6 @@ extern "C" {
 #include "catalog/namespace.h"
 #include "commands/prepare.h"
 #include "commands/sequence.h"
-#include "commands/trigger.h"
-#include "nodes/makefuncs.h"
 #include "storage/lock.h"
 #include "utils/portal.h"
 }
@@ -18,15 +16,6 @@ Sandbox::Sandbox(Oid owner, const std::string &search_path) {
     if (!worker::connected_as_owner())
         user_.emplace(owner, SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
     settings_.set("search_path", search_path.c_str());
-}
-
-void check_deferred_constraints() {
-    pg::call([]() noexcept {
-        ConstraintsSetStmt *all_immediate = makeNode(ConstraintsSetStmt);
-        all_immediate->constraints = NIL;
-        all_immediate->deferred = false;
-        AfterTriggerSetState(all_immediate);
-    });
 }
 
 void clean_session() {

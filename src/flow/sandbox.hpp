@@ -17,9 +17,6 @@ private:
     pg::SnapshotScope snapshot_;
 };
 
-/// Deferred constraints of the node are checked now, inside its savepoint: a violation is the node's failure.
-void check_deferred_constraints();
-
 /// Takes away what a transaction does not: held cursors, temporary tables, prepared statements, session advisory locks,
 /// sequence caches. After each node, in a valid transaction.
 void clean_session();

@@ -19,6 +19,7 @@
 #include "projection/follow.hpp"
 
 #include "access/access.hpp"
+#include "flow/constraints.hpp"
 #include "flow/sandbox.hpp"
 #include "projection/batch.hpp"
 #include "projection/inline.hpp"

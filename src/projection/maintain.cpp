@@ -2,7 +2,7 @@
 #include "projection/manage.hpp"
 
 #include "access/access.hpp"
-#include "flow/sandbox.hpp"
+#include "flow/constraints.hpp"
 #include "pg/xact.hpp"
 #include "projection/batch.hpp"
 #include "projection/inline.hpp"

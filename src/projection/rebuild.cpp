@@ -33,6 +33,7 @@
 #include "projection/rebuild.hpp"
 
 #include "access/access.hpp"
+#include "flow/constraints.hpp"
 #include "flow/sandbox.hpp"
 #include "pg/lock.hpp"
 #include "pg/xact.hpp"

@@ -27,6 +27,7 @@ namespace {
 constexpr int patience_ms = 10000;
 
 ProcessUtility_hook_type previous_hook = nullptr;
+uint64 constraint_statements = 0;
 
 // What this session holds until its transaction ends.
 constexpr int held_capacity = 8;
@@ -174,6 +175,9 @@ void before(Node *statement) {
         if (drops_chronicle(reinterpret_cast<DropStmt *>(statement)) && superuser())
             hold(MyDatabaseId);
         break;
+    case T_ConstraintsSetStmt:
+        constraint_statements++;
+        break;
     default:
         break;
     }
@@ -190,6 +194,8 @@ void on_utility(PlannedStmt *planned, const char *query, bool read_only, Process
 }
 
 } // namespace
+
+std::uint64_t set_constraints_count() { return constraint_statements; }
 
 void init_ddl_hook() {
     previous_hook = ProcessUtility_hook;

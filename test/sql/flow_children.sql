@@ -72,7 +72,7 @@ SELECT status FROM executions WHERE execution_id = :'run';
 SELECT cancel_execution(execution_id) FROM executions WHERE parent_execution_id = :'run';
 SELECT wait_for_execution(:'run');
 SELECT sqlstate, regexp_replace(error, '[0-9a-f-]{36}', '…') AS error FROM node_executions WHERE execution_id = :'run';
-CALL children_run('timeout', '[["c", "workflow.call", {"workflow": "children_waits"}, {"timeout": "50ms"}]]') \gset
+CALL children_run('timeout', '[["c", "workflow.call", {"workflow": "children_waits"}, {"timeout": "1s"}]]') \gset
 :show
 :children
 :left_over
@@ -86,11 +86,19 @@ SELECT cancel_execution(:'run', 'enough');
 SELECT workflow_id, status, count(*) FROM executions WHERE execution_id = :'run' OR queued_at > (SELECT queued_at FROM executions WHERE execution_id = :'run') GROUP BY 1, 2 ORDER BY 1, 2;
 SELECT DISTINCT workflow_id, data ->> 'reason' AS reason FROM execution_history WHERE type = 'WorkflowCancelled' AND global_position > (SELECT min(global_position) FROM execution_history WHERE execution_id = :'run') ORDER BY 1, 2;
 :left_over
-CALL children_run('sibling', '[["c", "workflow.call", {"workflow": "children_waits"}], ["bad", "sql.query", {"sql": "SELECT pg_sleep(0.05), 1 / 0"}]]') \gset
+CREATE FUNCTION children_once_there(run uuid) RETURNS int LANGUAGE plpgsql AS $$
+BEGIN
+    FOR i IN 1 .. 3000 LOOP
+        EXIT WHEN EXISTS (SELECT FROM chronicle.executions WHERE parent_execution_id = run);
+        PERFORM pg_sleep(0.01);
+    END LOOP;
+    RETURN 1;
+END $$;
+CALL children_run('sibling', '[["c", "workflow.call", {"workflow": "children_waits"}], ["bad", "sql.query", {"sql": "SELECT 1 / (children_once_there(:run::uuid) - 1)", "parameters": {"run": {"$": "$.execution_id"}}}]]') \gset
 SELECT :'status' AS status;
 :children
 -- join any: what is not needed any more is cancelled with its children.
-CALL children_run('any', '[["slow", "workflow.call", {"workflow": "children_waits"}], ["fast", "wait.timer", {"for": "50ms"}], ["end", "sql.query", {"sql": "SELECT 1 AS one"}, {"join": "any"}]]', 'slow>end fast>end') \gset
+CALL children_run('any', '[["slow", "workflow.call", {"workflow": "children_waits"}], ["fast", "sql.query", {"sql": "SELECT children_once_there(:run::uuid) AS one", "parameters": {"run": {"$": "$.execution_id"}}}], ["end", "sql.query", {"sql": "SELECT 1 AS one"}, {"join": "any"}]]', 'slow>end fast>end') \gset
 SELECT :'status' AS status, (SELECT string_agg(node_id || ' ' || n.status, ', ' ORDER BY node_id) FROM node_executions AS n WHERE execution_id = :'run') AS nodes;
 :children
 :left_over
@@ -210,3 +218,4 @@ REVOKE ALL ON SCHEMA chronicle, public FROM regress_children;
 :left_over
 DROP ROLE regress_children;
 DROP PROCEDURE children_make, children_run, children_until;
+DROP FUNCTION children_once_there;

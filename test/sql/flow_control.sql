@@ -62,14 +62,14 @@ SELECT a AS argument, o.code, o.message, o.detail
 -- 2. run_at: not before; what is past is now. A run that waits for its time is pending.
 SELECT execute_workflow('control_one', run_at => '-infinity') AS run \gset
 SELECT wait_for_execution(:'run');
-SELECT execute_workflow('control_one', run_at => clock_timestamp() + interval '300 ms') AS run \gset
+SELECT execute_workflow('control_one', run_at => clock_timestamp() + interval '1500 ms') AS run \gset
 :outcome
 :nodes
 SELECT wait_for_execution(:'run');
 SELECT started_at >= run_at AS not_before, data ? 'runAt' AS told
   FROM chronicle_data.execution JOIN execution_history AS h USING (execution_id) WHERE execution_id = :'run' AND h.type = 'WorkflowQueued';
 -- Paused while it waits for its time; the time comes; nothing runs before it is resumed.
-SELECT execute_workflow('control_one', run_at => clock_timestamp() + interval '200 ms') AS run \gset
+SELECT execute_workflow('control_one', run_at => clock_timestamp() + interval '1 s') AS run \gset
 SELECT pause_execution(:'run');
 CALL control_until(format('(SELECT state = ''held'' FROM chronicle_data.node_task WHERE execution_id = %L)', :'run'));
 :outcome

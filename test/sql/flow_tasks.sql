@@ -114,9 +114,11 @@ SELECT wait_for_execution(:'run');
 SELECT count(*) FROM claim_tasks('nobody', 'w');
 
 -- Its node is held, because the run is paused: nobody looks at it every moment. The run goes on, and its attempt has failed.
-CALL tasks_start('held', '[["t", "task.external", {"queue": "h"}, {"timeout": "50 ms", "on_failure": "continue"}]]') \gset
-SELECT count(*) FROM claim_tasks('h', 'slow', lease => '60 ms', wait => '30 s');
+CALL tasks_start('held', '[["t", "task.external", {"queue": "h"}, {"timeout": "1 s", "on_failure": "continue"}]]') \gset
+BEGIN;
+SELECT count(*) FROM claim_tasks('h', 'slow', lease => '1010 ms', wait => '30 s');
 SELECT pause_execution(:'run');
+COMMIT;
 CALL tasks_until(format('SELECT state = ''held'' FROM chronicle_data.node_task WHERE execution_id = %L', :'run'));
 CALL tasks_until('SELECT bool_and(deadline < clock_timestamp() - interval ''100 ms'') FROM tasks WHERE queue = ''h''');
 -- Within some windows of two seconds: what was done before is counted late.

@@ -40,7 +40,7 @@ SELECT path, problem FROM validate_workflow('{"id": "w", "nodes": [
     {"id": "e", "nodeType": "wait.signal", "config": {"name": "x", "onTimeout": "retry", "timeout": -1}}]}');
 
 -- 2. wait.timer: for, until, what is past; the run waits when nothing else is under way. (Nobody shall wait long here: other tests show durations.)
-CALL waits_start('timer', '[["a", "sql.query", {"sql": "SELECT 1 AS x"}], ["t", "wait.timer", {"for": "50ms"}], ["past", "wait.timer", {"until": "2000-01-01 00:00:00+00"}],
+CALL waits_start('timer', '[["a", "sql.query", {"sql": "SELECT 1 AS x"}], ["t", "wait.timer", {"for": "1s"}], ["past", "wait.timer", {"until": "2000-01-01 00:00:00+00"}],
     ["b", "sql.query", {"sql": "SELECT :t::jsonb ? ''due_at'' AS due", "parameters": {"t": {"$": "$.nodes.t"}}}]]', 'a>t t>b past>b') \gset
 SELECT wait_for_execution(:'run');
 SELECT node_id, status, attempts, output - 'due_at' AS output FROM node_executions WHERE execution_id = :'run' AND node_id IN ('t', 'past') ORDER BY node_id;
@@ -48,7 +48,7 @@ SELECT output FROM node_executions WHERE execution_id = :'run' AND node_id = 'b'
 SELECT type, count(*) FROM execution_history WHERE execution_id = :'run' AND node_id = 't' GROUP BY type ORDER BY min(version);
 -- The time is where every view says it is, and the wait was as long as it should be.
 SELECT f.recorded_at >= (w.data ->> 'dueAt')::timestamptz AS not_early, w.data ->> 'dueAt' = f.data ->> 'dueAt' AS same,
-       (w.data ->> 'dueAt')::timestamptz - s.recorded_at = '50 ms' AS from_start
+       (w.data ->> 'dueAt')::timestamptz - s.recorded_at = '1 s' AS from_start
   FROM execution_history AS w JOIN execution_history AS f USING (execution_id, node_id) JOIN execution_history AS s USING (execution_id, node_id)
  WHERE w.execution_id = :'run' AND node_id = 't' AND w.type = 'NodeExecutionWaiting' AND f.type = 'TimerFired' AND s.type = 'NodeExecutionStarted';
 -- A time that is none, and one that never comes.
@@ -107,7 +107,8 @@ CALL waits_start('wake', '[["t", "wait.timer", {"for": 0.001}]]', run => NULL) \
 -- (That one made the scheduler look.)
 SELECT wait_for_execution(:'run');
 :nodes
-:events
+-- (A busy machine may be too late for the first wait to begin at all.)
+SELECT type, node_id, data -> 'attempt' AS attempt, data ->> 'error' AS error, data -> 'payload' AS payload FROM execution_history WHERE execution_id = :'run' AND type <> 'NodeExecutionWaiting' ORDER BY version;
 
 -- 5. A run that fails cancels its waits.
 CALL waits_start('fails', '[["s", "wait.signal", {"name": "go"}], ["t", "wait.timer", {"until": "2100-01-01"}], ["bad", "sql.query", {"sql": "SELECT pg_sleep(0.05), 1 / 0"}]]') \gset

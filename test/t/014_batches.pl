@@ -19,6 +19,22 @@ CREATE TABLE child (id int REFERENCES parent DEFERRABLE INITIALLY DEFERRED);
 CREATE TABLE pair (id int PRIMARY KEY, touched int DEFAULT 0);
 INSERT INTO pair SELECT generate_series(1, 2);
 CREATE SEQUENCE once;
+CREATE TABLE at_once (id int UNIQUE DEFERRABLE INITIALLY IMMEDIATE);
+INSERT INTO at_once VALUES (1);
+CREATE SEQUENCE raised;
+-- A child before its parent: fine, as long as the constraint is checked at the end.
+CREATE FUNCTION put_both(id int) RETURNS int LANGUAGE plpgsql AS $$ BEGIN INSERT INTO child VALUES (id); INSERT INTO parent VALUES (id); RETURN id; END $$;
+CREATE FUNCTION set_constraints(mode text) RETURNS int LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'SET CONSTRAINTS ALL ' || mode; RETURN 1; END $$;
+CREATE FUNCTION checked_at_once() RETURNS int LANGUAGE plpgsql AS $$ BEGIN INSERT INTO at_once VALUES (1); RETURN NULL; EXCEPTION WHEN unique_violation THEN RETURN 1; END $$;
+-- Fails when another node of the run is in its transaction.
+CREATE FUNCTION only_alone(wanted_run uuid, code text) RETURNS int LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (SELECT FROM effect WHERE run = wanted_run AND xid = pg_current_xact_id()::text) THEN
+        PERFORM nextval('raised');
+        RAISE 'in company' USING ERRCODE = code;
+    END IF;
+    RETURN 1;
+END $$;
 SQL
 
 # A node that notes its transaction, after doing `first`.
@@ -86,10 +102,26 @@ $node->safe_psql($db, "SELECT pg_terminate_backend(pid) FROM chronicle.workers W
     cmp_ok(largest($run), '<=', 32, '… of at most 32');
     is($node->safe_psql($db, "SELECT count(*) FROM chronicle_data.node_task WHERE execution_id = '$run'"), '0', '… and nothing is left in the queue');
 
-    make_workflow($node, $db, 'wide_own', [ map { noted("w$_", own_transaction => JSON::PP::true) } 1 .. 20 ], []);
+    make_workflow($node, $db, 'wide_own', [ map { noted("w$_", $_ % 2 ? (own_transaction => JSON::PP::true) : ()) } 1 .. 40 ], []);
     $run = start_run($node, $db, 'wide_own');
-    run_ends($node, $db, $run, 'completed', 'siblings with own_transaction: completed');
-    is(largest($run), '1', '… share none');
+    run_ends($node, $db, $run, 'completed', 'siblings, every other with own_transaction: completed');
+    is($node->safe_psql($db, "SELECT count(*) FROM effect AS a JOIN effect AS b USING (run, xid) WHERE run = '$run' AND a.node < b.node AND (substr(a.node, 2)::int % 2 = 1 OR substr(b.node, 2)::int % 2 = 1)"), '0', '… which share none');
+    is($node->safe_psql($db, "SELECT count(*), count(DISTINCT node) FROM effect WHERE run = '$run'"), '40|40', '… each once');
+
+    # What became of a sibling while it ran is looked at before the commit. (Here they change it themselves, as a superuser can.)
+    $node->safe_psql($db, <<'SQL');
+CREATE FUNCTION not_as_sibling(wanted_run uuid, wanted_node text) RETURNS int LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (SELECT FROM effect WHERE run = wanted_run AND xid = pg_current_xact_id()::text) THEN
+        UPDATE chronicle_data.node_task SET alone = true WHERE execution_id = wanted_run AND node_id = wanted_node;
+    END IF;
+    RETURN 1;
+END $$;
+SQL
+    make_workflow($node, $db, 'wide_changed', [ map { noted("w$_", first => "not_as_sibling(:run, 'w$_')") } 1 .. 20 ], []);
+    $run = start_run($node, $db, 'wide_changed');
+    run_ends($node, $db, $run, 'completed', 'siblings that somebody else takes: completed');
+    is($node->safe_psql($db, "SELECT count(*), count(DISTINCT node), count(DISTINCT xid) FROM effect WHERE run = '$run'"), '20|20|20', '… nobody has run them as siblings');
 
     make_workflow($node, $db, 'wide_slow', [ map { noted("w$_", first => $_ == 2 ? work_sql(0.3) : '1') } 1 .. 5 ], []);
     $run = start_run($node, $db, 'wide_slow');
@@ -125,6 +157,22 @@ is($node->safe_psql($db, "SELECT count(*) FROM effect WHERE node = 'fine'"), '0'
     is($node->safe_psql($db, "SELECT count(*) FROM effect WHERE node = 'fine'"), '1', '… and has its effect');
 }
 
+# --- when they are checked is each node's own: SET CONSTRAINTS lasts until the end of the transaction ---
+
+(undef, $errors) = plain("SAVEPOINT a; SET CONSTRAINTS ALL IMMEDIATE; RELEASE a; SELECT put_both(1);");
+like($errors, qr/23503/, 'plain SQL: what was checked before defers nothing any more');
+(undef, $errors) = plain("SAVEPOINT a; SET CONSTRAINTS ALL DEFERRED; RELEASE a; SELECT checked_at_once(); SELECT 'later';");
+like($errors, qr/23505/, '… and what was deferred stays deferred');
+{
+    my $run = run_chain('constraints', noted('quick'), noted('first', first => 'put_both(1)'), noted('second', first => 'put_both(2)'), noted('third', first => q{set_constraints('IMMEDIATE')}),
+        noted('fourth', first => 'put_both(4)'), noted('fifth', first => q{set_constraints('DEFERRED')}), noted('sixth', first => 'checked_at_once()'));
+    is($node->safe_psql($db, "SELECT count(*), count(DISTINCT node) FROM effect WHERE run = '$run'"), '7|7', 'as nodes: each has what it would have alone');
+    make_workflow($node, $db, 'constraints_wide', [ map { noted("w$_", first => "put_both(10 + $_)") } 1 .. 20 ], []);
+    $run = start_run($node, $db, 'constraints_wide');
+    run_ends($node, $db, $run, 'completed', '… and siblings, too');
+    is($node->safe_psql($db, "SELECT count(*), count(DISTINCT node) FROM effect WHERE run = '$run'"), '20|20', '… each once');
+}
+
 # --- settings end with their node: a savepoint that is released keeps SET LOCAL ---
 
 ($out) = plain("SAVEPOINT a; SET LOCAL work_mem = '77MB'; RELEASE a; SHOW work_mem;");
@@ -132,6 +180,30 @@ like($out, qr/77MB/, 'plain SQL: SET LOCAL outlives RELEASE');
 {
     my $run = run_chain('settings', { id => 'sets', nodeType => 'sql.query', config => { sql => "SELECT set_config('work_mem', '77MB', true)" } }, noted('looks', first => "CASE WHEN current_setting('work_mem') <> '77MB' THEN 1 END"));
     is($node->safe_psql($db, "SELECT count(*) FROM effect WHERE run = '$run'"), '1', 'as nodes: it does not reach the next one');
+}
+
+# --- what a repetition cures: without it a node fails for what only its company made fail ---
+
+for my $code (qw(40001 40P01 55P03 P0001)) {
+    make_workflow($node, $db, "picky_$code", [ noted('before'), noted('picky', first => "only_alone(:run, '$code')"), noted('after') ], [ 'before>picky', 'picky>after' ]);
+    $node->safe_psql($db, "ALTER SEQUENCE raised RESTART");
+    my $ends = $code eq 'P0001' ? 'failed' : 'completed';
+    my $run;
+    for (1 .. 100) { # on a busy machine the 50 ms may be over before
+        $run = start_run($node, $db, "picky_$code");
+        wait_for($node, $db, "SELECT count(*) FROM chronicle.executions WHERE execution_id = '$run' AND ended_at IS NOT NULL", '1', "$code: the run ends");
+        last if $node->safe_psql($db, 'SELECT is_called FROM raised') eq 't';
+    }
+    is($node->safe_psql($db, "SELECT status FROM chronicle.executions WHERE execution_id = '$run'"), $ends, "$code in company: the run is $ends");
+    is($node->safe_psql($db, "SELECT string_agg(node, ' ' ORDER BY node) FROM effect WHERE run = '$run'"), $ends eq 'failed' ? 'before' : 'after before picky', '… each node that completed has its effect once');
+    is($node->safe_psql($db, "SELECT max(attempts) FROM chronicle.node_executions WHERE execution_id = '$run'"), '1', '… in one attempt');
+}
+{
+    make_workflow($node, $db, 'picky_wide', [ map { noted("w$_", first => q{only_alone(:run, '40001')}) } 1 .. 10 ], []);
+    my $run = start_run($node, $db, 'picky_wide');
+    run_ends($node, $db, $run, 'completed', 'siblings that want to be alone: completed');
+    is($node->safe_psql($db, "SELECT count(*), count(DISTINCT node), count(DISTINCT xid) FROM effect WHERE run = '$run'"), '10|10|10', '… each once, alone');
+    is($node->safe_psql($db, "SELECT max(attempts) FROM chronicle.node_executions WHERE execution_id = '$run'"), '1', '… in one attempt');
 }
 
 # --- members may deadlock with members of another batch: then they are repeated alone (if the 50 ms are not over before) ---
@@ -155,6 +227,30 @@ like($out, qr/77MB/, 'plain SQL: SET LOCAL outlives RELEASE');
     my $run = run_chain('lost', noted('a'), noted('b'), noted('dies', first => "CASE WHEN nextval('once') = 1 THEN pg_terminate_backend(pg_backend_pid()) ELSE true END"), noted('c'));
     is($node->safe_psql($db, "SELECT string_agg(node, ' ' ORDER BY node) FROM effect WHERE run = '$run'"), 'a b c dies', 'each node that was in the lost transaction has its effect once');
     is($node->safe_psql($db, "SELECT max(attempts) FROM chronicle.node_executions WHERE execution_id = '$run'"), '1', 'and no attempt is used up');
+}
+
+# --- how many, once more: a transaction with more than 64 subtransactions makes every reader of the cluster look them up one by one ---
+
+{
+    # Nobody else is to count.
+    $node->safe_psql($db, "ALTER DATABASE $db SET chronicle.workers = off");
+    wait_for($node, $db, "SELECT count(*) FROM chronicle.workers WHERE role <> 'launcher'", '0', 'the workers have gone');
+    my $lookups = q{SELECT pg_stat_force_next_flush(); SELECT sum(blks_hit + blks_read) FROM pg_stat_slru WHERE name ILIKE 'subtrans%'};
+    my $looked_up = sub {
+        my ($members) = @_;
+        my $writer = $node->background_psql($db);
+        $writer->query_safe('BEGIN; ' . join(' ', map { "SAVEPOINT m; INSERT INTO effect (node) VALUES ('unseen'); RELEASE m;" } 1 .. $members));
+        $node->safe_psql($db, 'SELECT pg_current_xact_id()'); # one that began later and is over: a reader has to tell them apart
+        (my $before = $node->safe_psql($db, $lookups)) =~ s/\s//g;
+        is($node->safe_psql($db, q{SELECT count(*) FROM effect WHERE node = 'unseen'; SELECT pg_stat_force_next_flush()}) =~ s/\s//gr, '0', "$members members, not committed: not seen");
+        (my $after = $node->safe_psql($db, $lookups)) =~ s/\s//g;
+        $writer->query_safe('ROLLBACK');
+        $writer->quit;
+        return $after - $before;
+    };
+    cmp_ok($looked_up->(66), '>', 0, 'plain SQL, 66 members: a reader looks up whose they are');
+    is($looked_up->(64), 0, '64, the most that chronicle.worker_batch can be: it does not');
+    is($node->safe_psql($db, q{SELECT max_val FROM pg_settings WHERE name = 'chronicle.worker_batch'}), '64', '… and that is its limit');
 }
 
 $node->stop;
