@@ -27,34 +27,6 @@ sub start_torture {
     return $run;
 }
 
-# Waits until the condition holds, or dies.
-sub wait_until {
-    my ($condition, $otherwise) = @_;
-    my $end = time + $ChronicleTest::deadline;
-    while (!$condition->()) {
-        die $otherwise if time > $end;
-        select(undef, undef, undef, 0.05);
-    }
-}
-
-# The postmaster is killed; its backends notice and end a moment later, and until then no server can start there.
-sub kill_and_start {
-    my ($node, @with) = @_;
-    my $pid = (split /\n/, slurp_file($node->data_dir . '/postmaster.pid'))[0];
-    $node->kill9;
-    kill('KILL', @with);
-    wait_until(sub { !kill(0, $pid) }, 'the postmaster is not dead');
-    wait_until(sub { $node->start(fail_ok => 1) }, 'the server does not come back');
-}
-
-# Ends one process of the server, which then forgets its memory and recovers.
-sub kill_process {
-    my ($node, $pid) = @_;
-    my $since = -s $node->logfile;
-    kill('KILL', $pid) == 1 or die 'there is no such process';
-    wait_for_message($node, qr/database system is ready to accept connections/, $since, '… the server comes back by itself');
-}
-
 sub pid_of {
     my ($node, $which) = @_;
     return $node->safe_psql('postgres', "SELECT pid FROM pg_stat_activity WHERE $which AND pid <> pg_backend_pid() LIMIT 1");
@@ -77,14 +49,14 @@ sub stop_wal_writer {
 }
 
 my %crash = (
-    'kill -9 of the postmaster' => \&kill_and_start,
-    'kill -9 of a backend' => sub { my ($node) = @_; kill_process($node, pid_of($node, "query LIKE 'SELECT append%'")) },
-    'kill -9 of the postmaster with unwritten WAL' => sub { my ($node) = @_; kill_and_start($node, $wal_writer) },
+    'kill -9 of the postmaster' => \&kill_server,
+    'kill -9 of a backend' => sub { my ($node) = @_; kill_process($node, sub { pid_of($node, "query LIKE 'SELECT append%'") }) },
+    'kill -9 of the postmaster with unwritten WAL' => sub { my ($node) = @_; kill_server($node, $wal_writer) },
     'kill -9 of the WAL writer after a part was written' => sub {
         my ($node) = @_;
         $node->safe_psql('postgres', "SET synchronous_commit = on; SELECT pg_logical_emit_message(true, 'torture', 'flush')");
         load_runs($node, 2000, '… more load');
-        kill_process($node, $wal_writer);
+        kill_process($node, sub { $wal_writer });
     },
 );
 

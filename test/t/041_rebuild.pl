@@ -71,31 +71,6 @@ SELECT what, count(*) FILTER (WHERE amount = -1), count(*) FILTER (WHERE amount 
  WHERE stream LIKE 'sale-f%' GROUP BY what ON CONFLICT DO NOTHING;
 SQL
 
-sub wait_until {
-    my ($condition, $otherwise) = @_;
-    my $end = time + $ChronicleTest::deadline;
-    while (!$condition->()) {
-        die $otherwise if time > $end;
-        select(undef, undef, undef, 0.02);
-    }
-}
-
-sub kill_executor {
-    my $pid;
-    wait_until(sub { $pid = $node->safe_psql($db, "SELECT pid FROM chronicle.workers WHERE role = 'executor' AND owner = 'keeper' AND state = 'busy' LIMIT 1") },
-        'there is no executor');
-    my $since = -s $node->logfile;
-    kill('KILL', $pid) == 1 or die 'there is no such process';
-    $node->wait_for_log(qr/database system is ready to accept connections/, $since);
-}
-
-sub kill_server {
-    my $pid = (split /\n/, slurp_file($node->data_dir . '/postmaster.pid'))[0];
-    $node->kill9;
-    wait_until(sub { !kill(0, $pid) }, 'the postmaster is not dead');
-    wait_until(sub { $node->start(fail_ok => 1) }, 'the server does not come back');
-}
-
 sub pgbench { return IPC::Run::start([ 'pgbench', '-n', @_, $node->connstr($db) ], '<', \undef, '>', \my $output, '2>&1') }
 
 # How far the rebuilds are; what it answers is on disk.
@@ -138,7 +113,7 @@ for my $round (1 .. $rounds) {
     my $before = $node->safe_psql($db, $positions);
     wait_until(sub { $node->safe_psql($db, $positions) > $before }, "no rebuild gets further in round $round");
     my $flushed = flushed_positions();
-    $round % 2 ? kill_executor() : kill_server();
+    $round % 2 ? kill_executor($node, $db, 'keeper', 'busy') : kill_server($node);
     $_->finish for @running; # they have lost their connections
     $resumed++ if $node->safe_psql($db, $positions) >= $flushed;
 }

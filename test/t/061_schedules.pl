@@ -17,22 +17,13 @@ $node->safe_psql($db, 'CREATE TABLE tick (at timestamptz DEFAULT clock_timestamp
 
 sub ticks { return "SELECT count(*) FROM chronicle.executions WHERE workflow_id = 'tick' AND status = 'completed'" }
 
-# Kills the scheduler: the postmaster starts all processes anew.
-sub kill_scheduler {
-    my $since = -s $node->logfile;
-    $node->poll_query_until($db, "SELECT count(*) = 1 FROM chronicle.workers WHERE role = 'scheduler'") or die 'no scheduler';
-    kill('KILL', $node->safe_psql($db, "SELECT pid FROM chronicle.workers WHERE role = 'scheduler'"));
-    wait_for_message($node, qr/database system is ready to accept connections/, $since, '… the server comes back');
-    return;
-}
-
 # --- a dense schedule, the scheduler and the server killed in the midst of it ---
 
 my $id = $node->safe_psql($db, "SELECT chronicle.schedule_workflow('tick', every => '100 ms', overlap => 'allow')");
 for my $round (1 .. 4) {
     my $before = $node->safe_psql($db, ticks());
     wait_for($node, $db, 'SELECT (' . ticks() . ") >= $before + 5", 't', "round $round: runs start");
-    kill_scheduler();
+    kill_process($node, sub { $node->safe_psql($db, "SELECT pid FROM chronicle.workers WHERE role = 'scheduler'") });
 }
 my $before = $node->safe_psql($db, ticks());
 wait_for($node, $db, 'SELECT (' . ticks() . ") >= $before + 5", 't', 'runs start after the last crash');

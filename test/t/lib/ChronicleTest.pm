@@ -10,8 +10,8 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT = qw(new_node new_database make_workflow start_run run_ends wait_for wait_for_message sql_as fails_with
-  executor_of long_sql work_sql);
+our @EXPORT = qw(new_node new_database make_workflow start_run run_ends wait_for wait_for_message wait_until sql_as fails_with
+  executor_of kill_process kill_executor kill_server long_sql work_sql);
 
 # Seconds until a condition that does not come about is a failure; not how long anything takes.
 our $deadline = 60;
@@ -115,6 +115,45 @@ sub executor_of {
     local $PostgreSQL::Test::Utils::timeout_default = $deadline;
     $node->poll_query_until($asked, "SELECT count(*) = 1 $query") or die "node $node_id does not run";
     return $node->safe_psql($asked, "SELECT pid $query");
+}
+
+# Waits until the condition holds, or dies.
+sub wait_until {
+    my ($condition, $otherwise) = @_;
+    my $end = time + $deadline;
+    while (!$condition->()) {
+        die $otherwise if time > $end;
+        select(undef, undef, undef, 0.02);
+    }
+    return;
+}
+
+# Kills one process of the server (`find` answers its pid), which then forgets its memory and recovers.
+sub kill_process {
+    my ($node, $find) = @_;
+    my ($since, $pid) = (-s $node->logfile);
+    wait_until(sub { $pid = $find->(); $pid =~ /^\d+$/ && kill('KILL', $pid) == 1 }, 'there is no such process');
+    wait_until(sub { slurp_file($node->logfile, $since) =~ /database system is ready to accept connections/ }, 'the server does not come back');
+    return;
+}
+
+# Kills an executor of the owner, one with `state` if that is given.
+sub kill_executor {
+    my ($node, $database, $owner, $state) = @_;
+    my $such = "role = 'executor' AND owner = '$owner'" . (defined $state ? " AND state = '$state'" : '');
+    return kill_process($node, sub { $node->safe_psql($database, "SELECT pid FROM chronicle.workers WHERE $such LIMIT 1") });
+}
+
+# Kills the postmaster, and processes `with` it, and starts the server again. Its backends notice and end a moment later;
+# until then none can start there.
+sub kill_server {
+    my ($node, @with) = @_;
+    my $pid = (split /\n/, slurp_file($node->data_dir . '/postmaster.pid'))[0];
+    $node->kill9;
+    kill('KILL', @with);
+    wait_until(sub { !kill(0, $pid) }, 'the postmaster is not dead');
+    wait_until(sub { $node->start(fail_ok => 1) }, 'the server does not come back');
+    return;
 }
 
 # Runs until somebody interrupts it, far longer than any deadline.
