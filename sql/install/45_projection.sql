@@ -84,6 +84,7 @@ SELECT pg_catalog.pg_extension_config_dump('chronicle_data.projection_parked', '
 CREATE TABLE chronicle_data.projection_rebuild (
     projection_id bigint NOT NULL CONSTRAINT projection_rebuild_pkey PRIMARY KEY,
     started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    fingerprint bigint NOT NULL,               -- of the code; with another one it begins anew
     done boolean NOT NULL DEFAULT false,
     attempts int NOT NULL DEFAULT 0,           -- at the last step, and when it is tried again
     due_at timestamptz,

@@ -1,15 +1,18 @@
 #include "pg/user_function.hpp"
 
 #include "compat/compat.hpp"
+#include "pg/xact.hpp"
 
 extern "C" {
 #include "access/htup_details.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_proc.h"
+#include "common/hashfn.h"
 #include "parser/parse_func.h"
 #include "pgstat.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 }
@@ -73,6 +76,38 @@ Oid find_function(const std::string &stored, const Signature &signature) {
     const char *text = stored.c_str();
     Found found = call([&]() noexcept { return look_up(text, signature); });
     return found.right_kind ? found.oid : InvalidOid;
+}
+
+// The text is taken again when pg_proc's row is another one (PL/pgSQL finds out the same way).
+int64 function_hash(Oid function) {
+    struct Known {
+        TransactionId xmin;
+        ItemPointerData tid;
+        int64 hash;
+    };
+    static std::unordered_map<Oid, Known> *known = nullptr;
+    if (!known)
+        known = new std::unordered_map<Oid, Known>();
+    Known now = call([&]() noexcept {
+        HeapTuple tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+        if (!HeapTupleIsValid(tuple))
+            return Known{};
+        Known row{HeapTupleHeaderGetRawXmin(tuple->t_data), tuple->t_self, 0};
+        ReleaseSysCache(tuple);
+        return row;
+    });
+    Known &last = (*known)[function];
+    if (last.xmin != now.xmin || !ItemPointerEquals(&last.tid, &now.tid)) {
+        GucScope settings; // every name is written with its schema
+        settings.set("search_path", "pg_catalog, pg_temp");
+        now.hash = call([&]() noexcept {
+            char *definition = TextDatumGetCString(DirectFunctionCall1(pg_get_functiondef, ObjectIdGetDatum(function)));
+            return static_cast<int64>(hash_bytes_extended(reinterpret_cast<unsigned char *>(definition),
+                                                          static_cast<int>(strlen(definition)), 0));
+        });
+        last = now;
+    }
+    return last.hash;
 }
 
 UserFunction::UserFunction(const std::string &stored, const Signature &signature, Oid role) : count_(signature.count) {

@@ -47,4 +47,7 @@ private:
 /// The function's OID, or InvalidOid: for a look without an error.
 Oid find_function(const std::string &stored, const Signature &signature);
 
+/// A hash of the function's definition: it is another one when the function was replaced by one that differs.
+int64 function_hash(Oid function);
+
 } // namespace chronicle::pg

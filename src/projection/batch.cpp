@@ -26,6 +26,8 @@ bool same_bytes(Datum a, Datum b) {
     return memcmp(VARDATA_ANY(x), VARDATA_ANY(y), VARSIZE_ANY_EXHDR(x)) == 0;
 }
 
+constexpr size_t longest_partition = 1024; // bytes; what an index takes
+
 constexpr int store_kilobytes = 64 * 1024; // a full batch of a statement stays in memory
 
 // --- statements: prepared once per process ---
@@ -244,7 +246,8 @@ void Batch::add(const store::EventRow &event) {
 
 std::string Batch::parking_partition(const store::EventRow &event) const {
     bool by_stream = !projection_.partition_by && projection_.kind != Kind::state;
-    return by_stream ? std::string(event.stream) : partitioner_.of(event);
+    std::string partition = by_stream ? std::string(event.stream) : partitioner_.of(event);
+    return partition.size() <= longest_partition ? partition : "(long) " + std::to_string(pg::lock_key(partition));
 }
 
 void Batch::refuse(int sqlstate, pg::ErrorText text) {
@@ -332,6 +335,11 @@ void Batch::fold() {
     for (const Item &item : items_) {
         current_++;
         Partition &p = partitions_[item.partition];
+        if (p.name.size() > longest_partition)
+            pg::raise(ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+                      {.message = "the partition of this event has " + std::to_string(p.name.size()) +
+                                  " bytes, more than " + std::to_string(longest_partition),
+                       .hint = "Choose a shorter key in partition_by."});
         NullableDatum arguments[] = {{p.state, false}, {composer_.compose_for_call(item.event), false}};
         NullableDatum result = handler.call(arguments);
         if (result.isnull)

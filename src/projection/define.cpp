@@ -149,6 +149,9 @@ void check_options(const Projection &p) {
         require_target(p);
     if (p.options.reset && p.kind != Kind::handler)
         refuse("option \"reset\" is for handlers that write tables of their own");
+    if (p.is_inline && p.filter.wants_category(store::workflow_category))
+        refuse("an inline projection cannot follow category \"workflow\"",
+               "Its events are written by the engine, not by append functions: use mode => 'async'.");
     if (p.is_inline && p.options.park)
         refuse("an inline projection cannot park events", "Its failure undoes the append.");
 }
@@ -284,6 +287,7 @@ void replace(Declared &d, const Projection &former) {
     if (former.is_inline)
         keep_appenders_out(former.id, 0);
     store_definition(d, false);
+    try_again(former.id); // what failed may not fail now
 }
 
 void create(Declared &d) {

@@ -100,8 +100,10 @@ struct Lag {
     double ms = 0;
 };
 
-Lag measure_lag(const Projection &p, int64 position, int64 mark) {
+std::optional<Lag> measure_lag(const Projection &p, int64 position, int64 mark) {
     access::OwnerScope owner(owner_of(p));
+    if (!p.filter.is_readable())
+        return std::nullopt;
     store::LogScan scan{.limit = lag_limit};
     store::LogQuery query = p.filter.query();
     query.after = position;
@@ -135,7 +137,7 @@ CHRONICLE_FUNCTION(chronicle_replay_parked_events) {
 }
 
 // (lag_events, lag_ms, log_end) of one projection, for those who may act for its owner; NULLs for others, and when the
-// owner is gone.
+// owner is gone. No lag when the owner may not read what it follows (any more).
 CHRONICLE_FUNCTION(chronicle_projection_lag) {
     int64 id = PG_GETARG_INT64(0), position = PG_GETARG_INT64(1);
     TupleDesc columns;
@@ -146,11 +148,13 @@ CHRONICLE_FUNCTION(chronicle_projection_lag) {
     if (p && access::may_act_for(p->owner) && OidIsValid(access::find_role(p->owner))) {
         int64 mark = store::order::mark(GetActiveSnapshot());
         bool live = p->is_inline && p->is_live;
-        Lag lag = live || position >= mark ? Lag{} : measure_lag(*p, position, mark);
-        values[0] = Int64GetDatum(lag.events);
-        values[1] = Float8GetDatum(lag.ms);
+        if (std::optional<Lag> lag = live || position >= mark ? Lag{} : measure_lag(*p, position, mark)) {
+            values[0] = Int64GetDatum(lag->events);
+            values[1] = Float8GetDatum(lag->ms);
+            nulls[0] = nulls[1] = false;
+        }
         values[2] = Int64GetDatum(mark);
-        std::fill(nulls, nulls + 3, false);
+        nulls[2] = false;
     }
     return pg::call(
         [&]() noexcept { return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(columns), values, nulls)); });

@@ -176,6 +176,17 @@ void record_loss(const Projection &projection) {
     update.run(values.int8(projection.id).int4(std::max(1, limit / 16)).int4(limit == 1 ? 1 : 0));
 }
 
+void try_again(int64 id) {
+    static constexpr Oid types[] = {INT8OID};
+    static pg::Statement update{
+        "UPDATE chronicle_data.projection_progress SET attempts = 0, losses = 0, due_at = NULL, batch_limit = NULL "
+        "WHERE projection_id = $1 AND status IN ('running', 'rebuilding')",
+        types};
+    access::EngineScope engine;
+    pg::Values values;
+    update.run(values.int8(id));
+}
+
 void postpone(int64 id, int64 ms) {
     static constexpr Oid types[] = {INT8OID, TIMESTAMPTZOID};
     static pg::Statement update{"UPDATE chronicle_data.projection_progress SET due_at = $2 WHERE projection_id = $1",

@@ -61,6 +61,8 @@ void clear_mark(int64 id);
 /// The mark was found: fewer events the next time.
 void record_loss(const Projection &projection);
 inline constexpr int loss_limit = 3; // deaths with one event
+/// Forgets what failed of one that is running: at once, in full batches.
+void try_again(int64 id);
 /// Asks for the next look only after so many milliseconds.
 void postpone(int64 id, int64 ms);
 

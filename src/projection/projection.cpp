@@ -8,6 +8,7 @@
 #include "store/cached_table.hpp"
 #include "store/catalog.hpp"
 #include "store/stream.hpp"
+#include "types/upcast.hpp"
 
 extern "C" {
 #include "catalog/pg_collation_d.h"
@@ -20,8 +21,6 @@ namespace chronicle::projection {
 
 namespace {
 
-constexpr std::string_view workflow_category = "workflow";
-
 store::CachedTable table{"projection"};
 
 struct Cache {
@@ -32,6 +31,11 @@ Cache *cache = nullptr;
 
 bool among(const std::optional<std::vector<std::string>> &wanted, std::string_view value) {
     return !wanted || std::find(wanted->begin(), wanted->end(), value) != wanted->end();
+}
+
+// Of system categories each reader gets what it may see.
+bool is_readable_category(std::string_view category) {
+    return category == store::workflow_category || category.front() == '$' || access::may_read(category);
 }
 
 std::optional<std::vector<std::string>> read_texts(const pg::Row &row, int column) {
@@ -91,6 +95,18 @@ pg::Signature state_signature() {
             JSONBOID};
 }
 
+std::optional<int64> code_fingerprint(const Projection &projection) {
+    access::EngineScope engine; // whoever asks may lack rights on the function's schema
+    uint64 upcasters = static_cast<uint64>(types::upcasters_fingerprint());
+    if (!projection.handler)
+        return static_cast<int64>(upcasters);
+    pg::Signature signature = projection.kind == Kind::state ? state_signature() : handler_signature();
+    Oid handler = pg::find_function(*projection.handler, signature);
+    if (!OidIsValid(handler))
+        return std::nullopt;
+    return static_cast<int64>(static_cast<uint64>(pg::function_hash(handler)) + upcasters);
+}
+
 // --- filter ---
 
 bool Filter::wants_category(std::string_view category) const {
@@ -99,7 +115,7 @@ bool Filter::wants_category(std::string_view category) const {
     if (streams)
         return std::any_of(streams->begin(), streams->end(),
                            [&](const std::string &stream) { return store::category_of(stream) == category; });
-    return categories || (category != workflow_category && category.front() != '$');
+    return categories || (category != store::workflow_category && category.front() != '$');
 }
 
 bool Filter::wants(const store::EventRow &event) const {
@@ -107,7 +123,21 @@ bool Filter::wants(const store::EventRow &event) const {
            (!stream_regex || matches_regex(*stream_regex, event.stream));
 }
 
+bool Filter::is_readable() const {
+    std::optional<std::set<std::string, std::less<>>> readable = access::readable_categories(); // nothing: all
+    if (readable && readable->empty())
+        return false;
+    if (categories)
+        return std::all_of(categories->begin(), categories->end(), is_readable_category);
+    if (streams)
+        return std::all_of(streams->begin(), streams->end(),
+                           [](const std::string &stream) { return is_readable_category(store::category_of(stream)); });
+    return !readable;
+}
+
 store::LogQuery Filter::query() const {
+    if (!categories && !streams)
+        access::require(access::Level::reader, "read events of all categories");
     store::LogQuery query{.categories = categories, .types = types, .streams = streams, .stream_regex = stream_regex};
     if (streams && !categories) {
         query.categories.emplace();

@@ -30,7 +30,9 @@ struct Filter {
     /// Also asks for the category where streams are named.
     bool wants_category(std::string_view category) const;
     bool wants(const store::EventRow &event) const;
-    /// The same question to the log.
+    /// Whether the current user may read all that it asks for.
+    bool is_readable() const;
+    /// The same question to the log. 42501 for who may not read all of it: nothing is left out unnoticed.
     store::LogQuery query() const;
 };
 
@@ -60,6 +62,9 @@ using ProjectionPointer = std::shared_ptr<const Projection>;
 /// All of this database, by id; by the newest committed state. Inside a transaction.
 const std::vector<ProjectionPointer> &all_projections();
 ProjectionPointer find_projection(int64 id);
+/// A hash of what the code is now: the handler, and upcasters. Nothing when the handler is gone. Functions that are
+/// called in their turn, or by a statement, are not in it.
+std::optional<int64> code_fingerprint(const Projection &projection);
 /// After a change of chronicle_data.projection.
 void projections_changed();
 

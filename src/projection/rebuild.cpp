@@ -13,14 +13,15 @@
 //            position, no lease → commit (not flushed: what a crash loses is done again)
 //   finish   when the last step of every part came to where the live one was: lock the projection (an inline one: keep
 //            appenders out), compute what has come meanwhile, make live, done → commit
+//   restart  when the handler or an upcaster is another one than at the beginning (CREATE OR REPLACE): what was made is
+//            taken away, and it begins anew. Else a part of it would be of the one function, a part of the other
 //   clean    the former generation, or, after an error, what was made, is taken away. The row of a failed one stays,
-//   with
-//            the error, for the views
+//            with the error, for the views
 //
-// Locks, in this order: projection_rebuild (steps in share mode, finish and clean exclusively, as who cancels, resets,
-// replaces or drops it) → the staging table → projection → projection_appenders. Executors only try the first one: who
-// waits holds nothing that others need. finish() takes the staging table before the others because somebody may be
-// reading it for long (pg_dump); then it is tried again later.
+// Locks, in this order: projection_rebuild (steps in share mode, finish, restart and clean exclusively, as who cancels,
+// resets, replaces or drops it) → the staging table → projection → projection_appenders. Executors only try the first
+// one: who waits holds nothing that others need. finish() takes the staging table before the others because somebody
+// may be reading it for long (pg_dump); then it is tried again later.
 //
 // Crash: the last committed step stands. A part whose lease is dead is taken by another executor, with fewer events in
 // a step; one event that kills three times ends the rebuild (57P02). Because the lease is flushed before the work, no
@@ -49,6 +50,7 @@
 extern "C" {
 #include "pgstat.h"
 #include "utils/guc.h"
+#include "utils/inval.h"
 #include "utils/snapmgr.h"
 }
 
@@ -59,6 +61,8 @@ namespace {
 constexpr int step_ms = 200;
 constexpr int most_in_batch = 5000; // of the state kind, whose batches may grow: nothing but memory depends on them
 constexpr int64 near = 5000; // positions: so far behind a part that has caught up may be before it is worked on again
+constexpr int most_parts = 4;
+constexpr int64 worth_parts = 20000; // positions
 constexpr int patience_ms = 100; // for who stands in the way of the last transaction
 constexpr int64 pause_ms = 250, longest_pause_ms = 5000; // until something is tried again
 
@@ -102,6 +106,18 @@ bool all_caught_up(const Rebuild &rebuild) {
     return std::all_of(rebuild.parts.begin(), rebuild.parts.end(), [](const RebuildPart &p) { return p.caught_up; });
 }
 
+// A statement may write one row for events of several partitions: it goes in order.
+int parts_of(const Projection &p, const Progress &progress) {
+    bool long_enough = store::order::last_given() - progress.origin > worth_parts;
+    return p.kind == Kind::state && p.partition_by && long_enough ? std::min(most_parts, worker::shared().executors)
+                                                                  : 1;
+}
+
+// A function that is gone is left to the next step, which says so.
+bool is_of_other_code(const Projection &p, const Rebuild &rebuild) {
+    return code_fingerprint(p).value_or(rebuild.fingerprint) != rebuild.fingerprint;
+}
+
 // What it is computed into.
 struct Place {
     Projection projection; // on the staging table, or as it is
@@ -118,7 +134,7 @@ struct Place {
 
 // --- one step's decision ---
 
-enum class Task { nothing, part, finish, clean };
+enum class Task { nothing, part, finish, restart, clean };
 
 struct Claim {
     Task task = Task::nothing;
@@ -164,6 +180,10 @@ void claim_task(const Projection &p, const worker::Claimant &claimant, Claim &cl
     bool due = rebuild->due_at <= GetCurrentTimestamp();
     if (rebuild->is_over()) {
         claim.task = due ? Task::clean : Task::nothing;
+        return;
+    }
+    if (is_of_other_code(p, *rebuild)) {
+        claim.task = due ? Task::restart : Task::nothing;
         return;
     }
     RebuildPart *part = find_part(*rebuild, end_of_live(p, *progress), claimant);
@@ -315,6 +335,9 @@ bool finish(const Projection &p, Claim &claim) {
             at_end = run_batch(place, share, part.position, end, p.options.batch_size, claim.failing);
     }
     claim.failing = 0;
+    pg::call([]() noexcept { AcceptInvalidationMessages(); });
+    if (is_of_other_code(p, *rebuild))
+        throw NotNow{}; // it begins anew
     if (place.target) {
         make_equal(p, *place.target, rebuild_schema(p.id));
         flow::check_deferred_constraints();
@@ -344,6 +367,19 @@ void take_away(const Projection &p) {
         drop_staging(rebuild_schema(p.id));
     forget_other_generations(p.id);
     delete_parts(p.id);
+}
+
+bool restart(const Projection &p, const Claim &claim) {
+    if (!try_lock_rebuild(p.id, ExclusiveLock))
+        throw NotNow{};
+    std::optional<Progress> progress = read_progress(p.id);
+    std::optional<Rebuild> rebuild = read_rebuild(p.id);
+    if (!progress || !rebuild || rebuild->is_over() || rebuild->started_at != claim.started_at)
+        return false;
+    take([&]() { lock_staging(rebuild_schema(p.id), patience_ms); });
+    end_rebuild(p);
+    begin_rebuild(p, *progress);
+    return true;
 }
 
 bool clean(const Projection &p, const Claim &claim) {
@@ -377,9 +413,10 @@ bool run(const Projection &p, const worker::Claimant &claimant, Claim &claim) {
     if (claim.task == Task::nothing)
         return false;
     bool worked = in_transaction([&]() {
-        return claim.task == Task::part     ? work(p, claimant, claim)
-               : claim.task == Task::finish ? finish(p, claim)
-                                            : clean(p, claim);
+        return claim.task == Task::part      ? work(p, claimant, claim)
+               : claim.task == Task::finish  ? finish(p, claim)
+               : claim.task == Task::restart ? restart(p, claim)
+                                             : clean(p, claim);
     });
     pg::call([]() noexcept { pgstat_report_stat(false); });
     return worked;
@@ -419,10 +456,11 @@ int64 count_rebuild_steps(const Projection &p, TimestampTz now, TimestampTz &due
         else if (due == 0 || at < due)
             due = at;
     };
-    if (!rebuild->parts.empty() && (rebuild->is_over() || all_caught_up(*rebuild)))
+    bool by_parts = !rebuild->is_over() && !is_of_other_code(p, *rebuild);
+    if (!rebuild->parts.empty() && (!by_parts || all_caught_up(*rebuild)))
         count(rebuild->due_at);
     for (const RebuildPart &part : rebuild->parts)
-        if (!rebuild->is_over() && wants_work(part, end))
+        if (by_parts && wants_work(part, end))
             count(part.due_at);
     return steps;
 }
@@ -450,6 +488,15 @@ void lock_rebuild(int64 id, LOCKMODE mode) {
 bool is_being_rebuilt(int64 id) {
     std::optional<Rebuild> rebuild = read_rebuild(id);
     return rebuild && !rebuild->is_over();
+}
+
+void begin_rebuild(const Projection &p, const Progress &progress) {
+    if (p.kind == Kind::statement) {
+        Target target = find_target(p);
+        create_staging(p, target, rebuild_schema(p.id));
+        check_staged_statement(staged(p, target, rebuild_schema(p.id)));
+    }
+    insert_rebuild(p.id, parts_of(p, progress), progress.origin, code_fingerprint(p).value_or(0));
 }
 
 void end_rebuild(const Projection &p) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "projection/follow.hpp"
+#include "projection/progress.hpp"
 
 namespace chronicle::projection {
 
@@ -10,6 +11,8 @@ namespace chronicle::projection {
 void lock_rebuild(int64 id, LOCKMODE mode = ExclusiveLock);
 /// True when one is under way. Under the lock.
 bool is_being_rebuilt(int64 id);
+/// Begins one. The caller holds the lock exclusively.
+void begin_rebuild(const Projection &projection, const Progress &progress);
 /// Takes away all that a rebuild has made, if there is one. The caller holds the lock exclusively. Waits for those who
 /// look at a staging table; so before locks that others wait for.
 void end_rebuild(const Projection &projection);

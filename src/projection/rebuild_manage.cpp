@@ -3,18 +3,13 @@
 #include "projection/rebuild.hpp"
 #include "projection/rebuild_progress.hpp"
 #include "projection/recompute.hpp"
-#include "projection/staging.hpp"
 
 #include "access/access.hpp"
-#include "store/order.hpp"
 #include "worker/registry.hpp"
 
 namespace chronicle::projection {
 
 namespace {
-
-constexpr int most_parts = 4;
-constexpr int64 worth_parts = 20000; // positions
 
 [[noreturn]] void refuse(const std::string &message, const std::string &hint) {
     pg::raise(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, {.message = message, .hint = hint});
@@ -25,13 +20,6 @@ ProjectionPointer lock_by_name(const pg::Arguments &arguments) {
     require_owner(*p);
     lock_rebuild(p->id);
     return p;
-}
-
-// A statement may write one row for events of several partitions: it goes in order.
-int parts_of(const Projection &p, const Progress &progress) {
-    bool long_enough = store::order::last_given() - progress.origin > worth_parts;
-    return p.kind == Kind::state && p.partition_by && long_enough ? std::min(most_parts, worker::shared().executors)
-                                                                  : 1;
 }
 
 } // namespace
@@ -48,12 +36,7 @@ CHRONICLE_FUNCTION(chronicle_rebuild_projection) {
         refuse("projection \"" + p->name + "\" is disabled",
                "enable_projection sets it going; then it can be rebuilt.");
     end_rebuild(*p); // one that has failed
-    if (p->kind == Kind::statement) {
-        Target target = find_target(*p);
-        create_staging(*p, target, rebuild_schema(p->id));
-        check_staged_statement(staged(*p, target, rebuild_schema(p->id)));
-    }
-    insert_rebuild(p->id, parts_of(*p, *progress), progress->origin);
+    begin_rebuild(*p, *progress);
     announce(p->owner);
     PG_RETURN_VOID();
 }

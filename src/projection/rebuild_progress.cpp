@@ -7,10 +7,10 @@ namespace chronicle::projection {
 
 std::optional<Rebuild> read_rebuild(int64 id, bool lock) {
     static constexpr Oid types[] = {INT8OID};
-    static pg::Statement find{
-        "SELECT started_at, error IS NOT NULL, done, attempts, due_at FROM chronicle_data.projection_rebuild "
-        "WHERE projection_id = $1",
-        types};
+    static pg::Statement find{"SELECT started_at, error IS NOT NULL, done, attempts, due_at, fingerprint FROM "
+                              "chronicle_data.projection_rebuild "
+                              "WHERE projection_id = $1",
+                              types};
     static pg::Statement parts{
         "SELECT part, position, caught_up, batch_limit, attempts, losses, due_at, lease_slot, lease_generation "
         "FROM chronicle_data.projection_rebuild_part WHERE projection_id = $1 ORDER BY part",
@@ -25,6 +25,7 @@ std::optional<Rebuild> read_rebuild(int64 id, bool lock) {
     if (rows.empty())
         return std::nullopt;
     Rebuild rebuild{.started_at = rows[0].time(1),
+                    .fingerprint = rows[0].int8(6),
                     .failed = rows[0].boolean(2),
                     .done = rows[0].boolean(3),
                     .attempts = rows[0].int4(4),
@@ -46,17 +47,16 @@ std::optional<Rebuild> read_rebuild(int64 id, bool lock) {
     return rebuild;
 }
 
-void insert_rebuild(int64 id, int parts, int64 position) {
-    static constexpr Oid types[] = {INT8OID, INT4OID, INT8OID};
-    static pg::Statement head{"INSERT INTO chronicle_data.projection_rebuild (projection_id) VALUES ($1)", types};
-    static pg::Statement tail{"INSERT INTO chronicle_data.projection_rebuild_part (projection_id, part, position) "
-                              "SELECT $1, n, $3 FROM generate_series(0, $2 - 1) AS n",
-                              types};
+void insert_rebuild(int64 id, int parts, int64 position, int64 fingerprint) {
+    static constexpr Oid types[] = {INT8OID, INT8OID, INT4OID, INT8OID};
+    static pg::Statement insert{
+        "WITH head AS (INSERT INTO chronicle_data.projection_rebuild (projection_id, fingerprint) VALUES ($1, $2)) "
+        "INSERT INTO chronicle_data.projection_rebuild_part (projection_id, part, position) "
+        "SELECT $1, n, $4 FROM generate_series(0, $3 - 1) AS n",
+        types};
     access::EngineScope engine;
-    for (pg::Statement *insert : {&head, &tail}) {
-        pg::Values values;
-        insert->run(values.int8(id).int4(parts).int8(position));
-    }
+    pg::Values values;
+    insert.run(values.int8(id).int8(fingerprint).int4(parts).int8(position));
 }
 
 void delete_parts(int64 id) {

@@ -20,6 +20,7 @@ struct RebuildPart {
 
 struct Rebuild {
     TimestampTz started_at = 0; // tells it from a later one of the same projection
+    int64 fingerprint = 0; // of the code when it began
     bool failed = false, done = false; // then it is cleaned up
     int attempts = 0; // at the last step
     TimestampTz due_at = 0;
@@ -30,7 +31,7 @@ struct Rebuild {
 
 /// Nothing when there is none. `lock`: the parts' rows, until the end of the transaction.
 std::optional<Rebuild> read_rebuild(int64 id, bool lock = false);
-void insert_rebuild(int64 id, int parts, int64 position);
+void insert_rebuild(int64 id, int parts, int64 position, int64 fingerprint);
 /// Also its parts.
 void delete_rebuild(int64 id);
 void delete_parts(int64 id);

@@ -257,34 +257,9 @@ std::vector<std::shared_ptr<const Aggregate>> aggregates_of_caller() {
     return found;
 }
 
-// The text is taken again when pg_proc's row is another one (PL/pgSQL finds out the same way).
 int64 fingerprint(const Aggregate &aggregate, Oid apply) {
-    struct Known {
-        TransactionId xmin;
-        ItemPointerData tid;
-        int64 hash;
-    };
-    static std::unordered_map<Oid, Known> *known = nullptr;
-    if (!known)
-        known = new std::unordered_map<Oid, Known>();
-    Known now = pg::call([&]() noexcept {
-        HeapTuple tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(apply));
-        if (!HeapTupleIsValid(tuple))
-            return Known{};
-        Known row{HeapTupleHeaderGetRawXmin(tuple->t_data), tuple->t_self, 0};
-        ReleaseSysCache(tuple);
-        return row;
-    });
-    Known &last = (*known)[apply];
-    if (last.xmin != now.xmin || !ItemPointerEquals(&last.tid, &now.tid)) {
-        pg::GucScope settings; // every name is written with its schema
-        settings.set("search_path", "pg_catalog, pg_temp");
-        std::string text = pg::to_string(
-            pg::call([&]() noexcept { return DirectFunctionCall1(pg_get_functiondef, ObjectIdGetDatum(apply)); }));
-        now.hash = hash(text, 0);
-        last = now;
-    }
-    uint64 functions = static_cast<uint64>(last.hash) + static_cast<uint64>(types::upcasters_fingerprint());
+    uint64 functions =
+        static_cast<uint64>(pg::function_hash(apply)) + static_cast<uint64>(types::upcasters_fingerprint());
     return hash({reinterpret_cast<const char *>(&aggregate.definition), sizeof(int64)}, functions);
 }
 

@@ -178,6 +178,28 @@ wait_for($node, $db, "SELECT string_agg(DISTINCT status, ' ') FROM chronicle.pro
 is($node->safe_psql($db, $differences), 0, 'verify_projection returns nothing');
 is($node->safe_psql($db, "SELECT count(*) FROM chronicle.projections WHERE last_error IS NOT NULL"), 0, 'the error is forgotten');
 
+# --- the code changes in the middle: it begins anew, and everything is of the new one ---
+
+spoil();
+sql("INSERT INTO pace VALUES (0.3); SELECT rebuild_projection(name) FROM projections WHERE name IN ($all)");
+wait_for($node, $db, "SELECT count(*) > 0 FROM chronicle_data.projection_state AS s JOIN chronicle_data.projection_progress AS g USING (projection_id)
+                      WHERE projection_id = 3 AND s.generation > g.generation AND s.state->>'n' = '150'", 't', 'some states are there already');
+my $of_former = $node->safe_psql($db, 'SELECT started_at FROM chronicle_data.projection_rebuild WHERE projection_id = 3');
+my $total = $node->safe_psql($db, q(SELECT pg_get_functiondef('kept.total'::regproc)));
+$total =~ s/jsonb_build_object\(/jsonb_build_object('of', 'the new one', / or die;
+sql($total);
+wait_for($node, $db, "SELECT started_at > '$of_former' FROM chronicle_data.projection_rebuild WHERE projection_id = 3", 't', 'after CREATE OR REPLACE FUNCTION it begins anew');
+wait_for($node, $db, 'SELECT min(position) > 0 FROM chronicle_data.projection_rebuild_part WHERE projection_id IN (1, 3)', 't', '… and goes on');
+$of_former = $node->safe_psql($db, 'SELECT max(started_at) FROM chronicle_data.projection_rebuild');
+sql("CREATE FUNCTION upcast(data jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT data'; SELECT register_event_type('sold', version => 2), register_upcaster('sold', 1, 'upcast')");
+wait_for($node, $db, "SELECT count(*) FROM chronicle_data.projection_rebuild WHERE started_at > '$of_former'", 4, 'after a new upcaster all do, those of statements, too');
+sql('TRUNCATE pace');
+wait_for($node, $db, "SELECT string_agg(DISTINCT status, ' ') FROM chronicle.projections", 'running', 'rebuilt');
+is($node->safe_psql($db, $differences), 0, 'verify_projection returns nothing');
+is($node->safe_psql($db, "SELECT count(*) FROM chronicle.projection_states WHERE projection LIKE '%states' AND NOT state ? 'of'"), 0, 'every state is of the new function');
+is($node->safe_psql($db, "SELECT count(*) FROM kept.sums WHERE stream LIKE 'sale-f%' AND amount <> 150"), 0, 'every row is right again');
+wait_for($node, $db, $leftovers, 0, 'nothing is left behind');
+
 # --- disabled, reset, dropped in the middle; the owner goes ---
 
 spoil();
