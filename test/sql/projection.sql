@@ -82,7 +82,16 @@ SELECT * FROM counted ORDER BY 1;
 ROLLBACK;
 SELECT projection_state('inline_total', 'live-1') IS NULL AS undone, (SELECT count(*) FROM counted) AS counted;
 SELECT append_event('user-1', 'registered', '{"email": "a@example.org"}');
-SELECT append_event('user-2', 'registered', '{"email": "a@example.org"}');
+-- (The position is where the counting of positions stands, which is no matter here.)
+DO $$
+DECLARE
+    detail text;
+BEGIN
+    PERFORM append_event('user-2', 'registered', '{"email": "a@example.org"}');
+EXCEPTION WHEN SQLSTATE 'CH010' THEN
+    GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
+    RAISE WARNING '%', SQLERRM USING DETAIL = detail::jsonb - 'position';
+END $$;
 SELECT stream_version('user-2') IS NULL AS undone;
 DO $$
 DECLARE
