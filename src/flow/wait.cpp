@@ -55,13 +55,12 @@ void check_may_wait(const char *what) {
     if (IsolationUsesXactSnapshot())
         pg::raise(ERRCODE_ACTIVE_SQL_TRANSACTION,
                   {.message = doing + " in a REPEATABLE READ or SERIALIZABLE transaction",
-                   .detail = "The transaction's snapshot would never see the end.",
-                   .hint = "Wait in READ COMMITTED."});
+                   .hint = "The transaction's snapshot would never see the end. Wait in READ COMMITTED."});
     if (store::order::transaction_has_appended())
         pg::raise(ERRCODE_ACTIVE_SQL_TRANSACTION,
                   {.message = doing + " in a transaction that has appended events or started a run",
-                   .detail = "A run starts with the commit of the transaction that started it.",
-                   .hint = "Commit first, then wait."});
+                   .hint =
+                       "A run starts with the commit of the transaction that started it. Commit first, then wait."});
 }
 
 CHRONICLE_FUNCTION(chronicle_wait_for_execution) {

@@ -126,13 +126,11 @@ void check_transaction() {
     if (IsolationUsesXactSnapshot())
         pg::raise(ERRCODE_ACTIVE_SQL_TRANSACTION,
                   {.message = "cannot wait for a projection in a REPEATABLE READ or SERIALIZABLE transaction",
-                   .detail = "The transaction's snapshot would never see it move.",
-                   .hint = "Wait in READ COMMITTED."});
+                   .hint = "The transaction's snapshot would never see it move. Wait in READ COMMITTED."});
     if (store::order::transaction_has_appended())
         pg::raise(ERRCODE_ACTIVE_SQL_TRANSACTION,
                   {.message = "cannot wait for a projection in a transaction that has appended events",
-                   .detail = "They are projected after the commit.",
-                   .hint = "Commit first, then wait."});
+                   .hint = "They are projected after the commit. Commit first, then wait."});
 }
 
 // True when every event up to the position is visible, or never will be.

@@ -236,11 +236,9 @@ void on_transaction(XactEvent event, void *) {
         break;
     case XACT_EVENT_PRE_PREPARE:
         if (held_count > 0)
-            ereport(ERROR,
-                    (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                     errmsg("cannot PREPARE a transaction that has appended events"),
-                     errdetail("A prepared transaction may stay open for ever, and would hold every reader back."),
-                     errhint("Use COMMIT.")));
+            ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                            errmsg("cannot PREPARE a transaction that has appended events"),
+                            errhint("It may stay open for ever, and would hold every reader back. Use COMMIT.")));
         break;
     default:
         break;
