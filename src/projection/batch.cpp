@@ -270,8 +270,9 @@ void Batch::lock_partitions() const {
 void Batch::load_states(int generation) {
     static constexpr Oid types[] = {INT8OID, INT4OID, TEXTARRAYOID};
     static pg::Statement find{
-        "SELECT s.partition, s.state FROM unnest($3) AS n (partition) JOIN chronicle_data.projection_state AS s "
-        "ON s.projection_id = $1 AND s.generation = $2 AND s.partition = n.partition",
+        "SELECT s.partition, s.state FROM unnest($3) AS n (partition) CROSS JOIN LATERAL ("
+        "SELECT * FROM chronicle_data.projection_state AS s WHERE s.projection_id = $1 AND s.generation = $2 "
+        "AND s.partition = n.partition OFFSET 0) AS s", // each by its key, whatever the statistics say
         types};
     std::vector<std::string> names;
     for (const Partition &p : partitions_)

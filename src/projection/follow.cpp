@@ -1,4 +1,4 @@
-// Following the log: one batch of one projection, in one transaction.
+// Following the log: a batch of one projection, or of several, in a transaction.
 //
 //   lock the projection (LockKind::projection, without waiting: another executor may be at it) → read its progress → as
 //   the owner: read what comes after its position, up to the mark of this snapshot → apply → as the engine: states,
@@ -14,6 +14,15 @@
 // the end of the log. Who gave a batch_size gets that.
 //
 // Crash at any point: nothing happened. An error: record_failure() in progress.cpp says what follows.
+//
+// Near the end of the log, batches are small, and a commit for each of them costs more than what is in it; beside
+// appends it costs them, too (they all flush one WAL). So the owner's projections that have been quick of late go
+// together: a batch of each in one transaction (follow_together). None of them waits long for another: a batch that
+// takes 100 ms, waiting for a lock included, is interrupted, and after 10 ms no further one is begun. Whatever goes
+// wrong, the whole transaction is rolled back, and each is done alone, in the order of their ids, as if nothing had
+// been tried: the failure is found there again, and recorded, or it was one of being together and shows nowhere. Who
+// was at it when it failed stays alone for a while. The locks of projections are only tried, and the limit of 100 ms
+// ends any other wait, so being together makes no deadlock. Who appends is the last of its transaction.
 //
 // An inline projection that catches up is followed in the same way; at the end it goes live (inline.cpp).
 #include "projection/follow.hpp"
@@ -31,6 +40,7 @@
 extern "C" {
 #include "pgstat.h"
 #include "utils/guc.h"
+#include "utils/inval.h"
 #include "utils/snapmgr.h"
 }
 
@@ -42,6 +52,10 @@ constexpr int64 scan_limit = 50000; // rows that one step looks at, whether they
 constexpr int careful_batches = 20; // after a crash of the server
 constexpr int largest_growth = 128; // of a batch, in multiples of batch_size
 constexpr int64 short_batch_us = 100000;
+constexpr int64 quick_batch_us = 5000; // who may go together with others
+constexpr int64 together_us = 10000; // no further batch is begun in a common transaction
+constexpr int together_limit_ms = 100; // for one batch in it
+constexpr int stays_alone = 20; // quick batches, after one that failed beside others
 
 // The mark of a process that died was found.
 struct Lost {};
@@ -54,6 +68,7 @@ struct Attempt {
     int64 after = 0, events = 0, failing = 0, good = 0;
     std::string partition;
     bool set_up = true;
+    bool saved = false; // states, position: the commit need not wait for the disk
 
     void note(const Batch &batch) {
         events = batch.size();
@@ -85,6 +100,24 @@ void set_growth(int64 id, bool batch_was_full, int64 took_us) {
         growth->erase(id);
     else if (took_us < short_batch_us)
         (*growth)[id] = std::min(growth_of(id) * 2, largest_growth);
+}
+
+// By projection, in this process: 1 when the last batch was quick; below that, how many more must be.
+std::unordered_map<int64, int> *quickness = nullptr;
+
+void set_quickness(int64 id, bool was_quick) {
+    if (!quickness)
+        quickness = new std::unordered_map<int64, int>();
+    int &value = (*quickness)[id];
+    value = was_quick ? std::min(value + 1, 1) : std::min(value, 0);
+}
+
+void count_finished(int64 id) {
+    if (!worker::started_after_crash())
+        return;
+    if (!finished)
+        finished = new std::unordered_map<int64, int>();
+    (*finished)[id]++;
 }
 
 int batch_limit(const Projection &projection, const Progress &progress) {
@@ -148,11 +181,10 @@ void commit_without_waiting() {
     });
 }
 
-void check_in_time(const Projection &projection) {
+void check_in_time(int limit_ms) {
     if (worker::Deadline::passed())
-        pg::raise(ERRCODE_QUERY_CANCELED,
-                  {.message = "the batch timed out after " + std::to_string(projection.options.timeout_ms) + " ms",
-                   .hint = "Raise the option \"timeout\", or lower \"batch_size\"."});
+        pg::raise(ERRCODE_QUERY_CANCELED, {.message = "the batch timed out after " + std::to_string(limit_ms) + " ms",
+                                           .hint = "Raise the option \"timeout\", or lower \"batch_size\"."});
 }
 
 // After a reset. A batch that only ends behind what was projected before is halved like any that fails.
@@ -164,11 +196,13 @@ void refuse_second_append(const Progress &progress, const Batch &batch) {
 }
 
 // Inside the transaction, with the lock. Throws what went wrong; `attempt` then tells where.
-Outcome run_batch(const Projection &projection, const Progress &progress, Attempt &attempt) {
+Outcome run_batch(const Projection &projection, const Progress &progress, int limit_ms, Attempt &attempt) {
+    int own_limit_ms = projection.options.timeout_ms;
     Batch batch(projection);
     Collected collected{};
     {
-        worker::Deadline deadline(projection.options.timeout_ms);
+        // What swallows the limit of being together is interrupted again at its own.
+        worker::Deadline deadline(limit_ms, std::max(1000, limit_ms < own_limit_ms ? own_limit_ms : 0));
         try {
             collected = collect(projection, progress, batch_limit(projection, progress), batch);
             if (progress.losses >= loss_limit && batch.size() == 1)
@@ -179,11 +213,11 @@ Outcome run_batch(const Projection &projection, const Progress &progress, Attemp
             batch.apply(progress.generation, false);
             refuse_second_append(progress, batch);
             flow::clean_session();
-            check_in_time(projection);
+            check_in_time(limit_ms);
         } catch (...) {
             attempt.note(batch);
             if (worker::Deadline::passed())
-                check_in_time(projection);
+                check_in_time(limit_ms);
             throw;
         }
     }
@@ -192,21 +226,28 @@ Outcome run_batch(const Projection &projection, const Progress &progress, Attemp
     if (goes_live)
         return go_live(projection, progress, collected.through) ? Outcome::worked : Outcome::nothing;
     if (collected.through == progress.position && (progress.status == "running" || projection.is_inline)) {
-        clear_mark(projection.id);
+        if (progress.lease_slot)
+            clear_mark(projection.id);
         return Outcome::nothing;
     }
     bool caught_up = collected.at_end && !projection.is_inline;
     save_progress(projection, progress, collected.through, batch.size(), caught_up ? "running" : progress.status,
                   next_limit(projection, progress));
-    if (!store::order::transaction_has_appended())
-        commit_without_waiting();
+    attempt.saved = true;
     return collected.at_end ? Outcome::worked : Outcome::filled;
+}
+
+Outcome run_job(const Projection &projection, const Progress &progress, int limit_ms, Attempt &attempt) {
+    worker::Job job(projection.id, projection.name);
+    pg::call([&]() noexcept { pgstat_report_activity(STATE_RUNNING, projection.name.c_str()); });
+    return run_batch(projection, progress, limit_ms, attempt);
 }
 
 Outcome look(const Projection &projection, const worker::Claimant &claimant, Attempt &attempt) {
     pg::MemoryScope memory("chronicle projection");
     if (!try_lock_projection(projection.id))
         return Outcome::busy;
+    pg::call([]() noexcept { AcceptInvalidationMessages(); }); // of who had the lock
     if (find_projection(projection.id).get() != &projection)
         return Outcome::nothing; // replaced or dropped
     std::optional<Progress> progress = read_progress(projection.id);
@@ -223,9 +264,13 @@ Outcome look(const Projection &projection, const worker::Claimant &claimant, Att
     if (!marked && must_be_careful(projection.id, *progress))
         throw Careful{};
     attempt.begun = true;
-    worker::Job job(projection.id, projection.name);
-    pg::call([&]() noexcept { pgstat_report_activity(STATE_RUNNING, projection.name.c_str()); });
-    return run_batch(projection, *progress, attempt);
+    return run_job(projection, *progress, projection.options.timeout_ms, attempt);
+}
+
+void commit(bool without_waiting) {
+    if (without_waiting && !store::order::transaction_has_appended())
+        commit_without_waiting();
+    pg::commit_transaction();
 }
 
 // The same transaction, with what must be committed before it in special cases.
@@ -233,7 +278,7 @@ Outcome run_transaction(const Projection &projection, const worker::Claimant &cl
     try {
         pg::start_transaction();
         Outcome outcome = look(projection, claimant, attempt);
-        pg::commit_transaction();
+        commit(attempt.saved);
         return outcome;
     } catch (const Lost &) {
         pg::abort_transaction();
@@ -251,23 +296,94 @@ Outcome run_transaction(const Projection &projection, const worker::Claimant &cl
     return run_transaction(projection, claimant, attempt);
 }
 
+// --- several in one transaction ---
+
+// Nothing that has a special case: no failure before, no mark, no death to be feared, no inline one that goes live.
+bool is_plain(const Projection &projection, const Progress &progress) {
+    return progress.status == "running" && !projection.is_inline && progress.attempts == 0 && progress.due_at == 0 &&
+           !progress.batch_limit && !progress.lease_slot && !must_be_careful(projection.id, progress);
+}
+
+// In the common transaction. Nothing: it is left to follow().
+std::optional<Outcome> join(const Projection &projection, bool &saved) {
+    pg::MemoryScope memory("chronicle projection");
+    if (!try_lock_projection(projection.id))
+        return Outcome::busy;
+    pg::call([]() noexcept { AcceptInvalidationMessages(); });
+    if (find_projection(projection.id).get() != &projection)
+        return Outcome::nothing;
+    std::optional<Progress> progress = read_progress(projection.id);
+    if (!progress || !is_plain(projection, *progress))
+        return std::nullopt;
+    Attempt attempt;
+    Outcome outcome =
+        run_job(projection, *progress, std::min(together_limit_ms, projection.options.timeout_ms), attempt);
+    saved |= attempt.saved;
+    return outcome;
+}
+
 } // namespace
+
+bool goes_together(const Projection &projection) {
+    if (!quickness || growth_of(projection.id) > 1)
+        return false;
+    auto found = quickness->find(projection.id);
+    return found != quickness->end() && found->second == 1;
+}
+
+Together follow_together(const std::vector<ProjectionPointer> &projections) {
+    TimestampTz began = GetCurrentTimestamp(), now = began;
+    Together result;
+    std::vector<int64> took_us;
+    bool saved = false;
+    try {
+        pg::start_transaction();
+        for (const ProjectionPointer &p : projections) {
+            std::optional<Outcome> outcome = join(*p, saved);
+            result.outcomes.push_back(outcome);
+            took_us.push_back(GetCurrentTimestamp() - now);
+            now += took_us.back();
+            if (now - began >= together_us || store::order::transaction_has_appended())
+                break;
+        }
+        commit(saved);
+    } catch (...) {
+        pg::abort_transaction();
+        if (took_us.size() < projections.size())
+            (*quickness)[projections[took_us.size()]->id] = -stays_alone;
+        else
+            for (const ProjectionPointer &p : projections)
+                (*quickness)[p->id] = -stays_alone;
+        result.outcomes.clear();
+        return result;
+    }
+    for (size_t i = 0; i < result.outcomes.size(); i++) {
+        int64 id = projections[i]->id;
+        std::optional<Outcome> outcome = result.outcomes[i];
+        set_quickness(id, outcome && outcome != Outcome::filled && took_us[i] < quick_batch_us);
+        if (outcome == Outcome::worked || outcome == Outcome::filled)
+            count_finished(id);
+    }
+    pg::call([]() noexcept { pgstat_report_stat(false); });
+    return result;
+}
 
 Outcome follow(const ProjectionPointer &projection, const worker::Claimant &claimant) {
     Attempt attempt;
     TimestampTz began = GetCurrentTimestamp();
     try {
         Outcome outcome = run_transaction(*projection, claimant, attempt);
-        set_growth(projection->id, outcome == Outcome::filled, GetCurrentTimestamp() - began);
-        if (outcome != Outcome::nothing && outcome != Outcome::busy && worker::started_after_crash()) {
-            if (!finished)
-                finished = new std::unordered_map<int64, int>();
-            (*finished)[projection->id]++;
+        int64 took = GetCurrentTimestamp() - began;
+        set_growth(projection->id, outcome == Outcome::filled, took);
+        if (outcome == Outcome::worked || outcome == Outcome::filled) {
+            count_finished(projection->id);
+            set_quickness(projection->id, outcome == Outcome::worked && took < quick_batch_us);
         }
         pg::call([]() noexcept { pgstat_report_stat(false); });
         return outcome;
     } catch (const pg::Error &error) {
         set_growth(projection->id, false, 0);
+        set_quickness(projection->id, false);
         if (!attempt.begun)
             throw;
         pg::start_transaction();

@@ -20,7 +20,8 @@ namespace chronicle::projection {
 namespace {
 
 constexpr int64 far_behind = 5000; // positions: such a projection deserves an executor of its own
-constexpr int64 least_rest_us = 1000, most_rest_us = 10000;
+constexpr int64 least_round_us = 1000, most_rest_us = 10000;
+constexpr int rests_as_long = 3; // times what the round took
 
 int number = -1;
 
@@ -130,12 +131,13 @@ void fail_owner(const std::string &owner, int sqlstate, const std::string &reaso
 // --- in an executor ---
 
 // A round: the owner's projections that had something to do when it began, one batch of each, and one step of each that
-// is rebuilt; by turns with the other sources. After a round that left nothing behind we rest for as long as it took:
-// under a steady load the next batches are larger, and cost less for each event. A round is short when there is little
-// to do, and so is the rest.
+// is rebuilt; by turns with the other sources. After a round that left nothing behind we rest for three times as long
+// as it took: under a steady load the next batches are larger, and cost less for each event, and processors are left to
+// those who append. A round is short when there is little to do, and so is the rest.
 struct Turn {
     ProjectionPointer projection;
     Outcome (*take)(const ProjectionPointer &, const worker::Claimant &);
+    bool together = false; // with others, in one transaction (follow.cpp)
 };
 struct Round {
     std::vector<Turn> left; // the next one last
@@ -158,19 +160,49 @@ void begin_round(const worker::Claimant &claimant) {
         int64 mark = open.empty() ? 0 : newest_mark();
         for (const Open &o : open) {
             if (has_work(o, mark, round->began))
-                round->left.push_back({o.projection, follow});
+                round->left.push_back({o.projection, follow, goes_together(*o.projection)});
             if (o.rebuilt_beside)
                 round->left.push_back({o.projection, rebuild_step});
         }
     }
     pg::commit_transaction();
+    std::stable_partition(round->left.begin(), round->left.end(), [](const Turn &t) { return t.together; });
     std::reverse(round->left.begin(), round->left.end());
+}
+
+void note(Outcome outcome, bool is_rebuild) {
+    bool worked = outcome == Outcome::worked || outcome == Outcome::filled;
+    round->worked |= worked;
+    round->left_more |= outcome == Outcome::filled || (worked && is_rebuild);
+}
+
+// The next turns that go together, if they are more than one; true when they did something. Who must go alone goes
+// next.
+bool take_together() {
+    std::vector<ProjectionPointer> projections;
+    for (auto turn = round->left.rbegin(); turn != round->left.rend() && turn->together; ++turn)
+        projections.push_back(turn->projection);
+    if (projections.size() < 2)
+        return false;
+    std::vector<std::optional<Outcome>> outcomes = follow_together(projections).outcomes;
+    size_t done = outcomes.empty() ? projections.size() : outcomes.size();
+    round->left.resize(round->left.size() - done);
+    bool worked = false;
+    for (size_t i = done; i-- > 0;) {
+        if (outcomes.empty() || !outcomes[i]) {
+            round->left.push_back({projections[i], follow});
+            continue;
+        }
+        note(*outcomes[i], false);
+        worked |= *outcomes[i] == Outcome::worked || *outcomes[i] == Outcome::filled;
+    }
+    return worked;
 }
 
 void end_round() {
     int64 took = GetCurrentTimestamp() - round->began;
-    if (round->worked && !round->left_more && took >= least_rest_us)
-        worker::rest(std::min(took, most_rest_us));
+    if (round->worked && !round->left_more && took >= least_round_us)
+        worker::rest(std::min(took * rests_as_long, most_rest_us));
 }
 
 // The next turn of the round that finds something to do.
@@ -185,12 +217,14 @@ bool step(const worker::Claimant &claimant) {
             is_new = true;
             continue;
         }
-        Turn turn = std::move(round->left.back());
-        round->left.pop_back();
-        Outcome outcome = turn.take(turn.projection, claimant);
-        bool worked = outcome == Outcome::worked || outcome == Outcome::filled;
-        round->worked |= worked;
-        round->left_more |= outcome == Outcome::filled || (worked && turn.take == rebuild_step);
+        bool worked = take_together();
+        if (!worked && !round->left.empty()) {
+            Turn turn = std::move(round->left.back());
+            round->left.pop_back();
+            Outcome outcome = turn.take(turn.projection, claimant);
+            worked = outcome == Outcome::worked || outcome == Outcome::filled;
+            note(outcome, turn.take == rebuild_step);
+        }
         if (round->left.empty())
             end_round();
         if (worked)

@@ -329,12 +329,12 @@ bool Job::is_running(const pg::Uuid &execution) {
 
 bool Job::cancel_requested() { return cancel_seen != 0; }
 
-Deadline::Deadline(int ms) {
+Deadline::Deadline(int ms, int again_ms) {
     deadline_count = 0;
     deadline_passed = 0;
     TimestampTz now = GetCurrentTimestamp();
     if (ms > 0)
-        enable_timeout_every(deadline_timeout, TimestampTzPlusMilliseconds(now, ms), insist_ms);
+        enable_timeout_every(deadline_timeout, TimestampTzPlusMilliseconds(now, ms), again_ms);
     enable_timeout_every(insist_timeout, TimestampTzPlusMilliseconds(now, insist_ms), insist_ms);
 }
 

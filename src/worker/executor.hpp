@@ -35,10 +35,11 @@ bool reserve_node(const pg::Uuid &execution, int node);
 void release_nodes();
 
 /// Around the code of one node: interrupts it after `ms` (57014; 0: never), or when its job is cancelled. It is asked
-/// again every second, and after three times that it was swallowed the process ends (57P01).
+/// again every second, and after three times that it was swallowed the process ends (57P01). `again_ms`: asked again
+/// only so often.
 class Deadline {
 public:
-    explicit Deadline(int ms);
+    explicit Deadline(int ms, int again_ms = 1000);
     ~Deadline();
     Deadline(const Deadline &) = delete;
     Deadline &operator=(const Deadline &) = delete;
