@@ -148,6 +148,7 @@ static Stream read_row(const pg::RowReader &reader) {
 namespace {
 
 // Where streams' rows were seen. A stream keeps its id and its name; its row moves when something else of it changes.
+// Ids are never given twice, also not those of streams whose making was undone.
 struct Place {
     int64 id;
     ItemPointerData row;
@@ -185,10 +186,7 @@ std::optional<Stream> find_newest_stream(const std::string &stream) {
     if (!reader.next())
         return find_stream(stream, SnapshotSelf); // which looks again: a row that is just changing can be missed
     Stream there = read_row(reader);
-    bool is_null;
-    TransactionId writer = DatumGetTransactionId(reader.column(MinTransactionIdAttributeNumber, &is_null));
-    if (!TransactionIdIsCurrentTransactionId(writer)) // our own may still be undone
-        known.insert_or_assign(stream, Place{there.id, reader.place()});
+    known.insert_or_assign(stream, Place{there.id, reader.place()}); // one of ours that is undone is not there any more
     return there;
 }
 

@@ -44,6 +44,12 @@ SELECT count(*), bool_and(e.version > length(s.stream) - length(s.stream) + 2) F
 SELECT count(e.type) FROM scan s JOIN LATERAL read_stream(s.stream) e ON e.version + length(e.stream) > length(s.stream) + 2;
 SELECT type, version, type AS again, version * 2 AS twice FROM read_stream(:'s') WHERE data ->> 'n' IN ('1', '2') AND category = :'category';
 SELECT count(q.x), count(DISTINCT q.x) > 1 AS several FROM scan s LEFT JOIN LATERAL (SELECT s.stream || e.type AS x FROM read_stream(s.stream) e) q ON true;
+-- … and with every column, and some of the outer side.
+CREATE TABLE scan_wide AS SELECT stream, 1 AS a, 2 AS b, 3 AS c, 4 AS d FROM scan;
+SELECT count(q.x), count(DISTINCT q.stream) > 1 AS several
+  FROM scan_wide s LEFT JOIN LATERAL (SELECT e.stream, concat(s.a, s.b, s.c, s.d, e.global_position, e.stream, e.version, e.type, e.data, e.metadata, e.event_id,
+                                             e.recorded_at, e.category, e.type_version, e.correlation_id, e.causation_id, e.actor) AS x FROM read_stream(s.stream) e) q ON true;
+DROP TABLE scan_wide;
 SELECT count(*) FROM read_stream(:'s') WHERE stream IS NOT NULL;
 SELECT version + 1 AS next FROM read_stream(:'s') ORDER BY data ->> 'n' DESC, version LIMIT 2;
 SELECT count(*) FROM read_category(:'category', (SELECT min(global_position) FROM read_category(:'category')), 3 + (SELECT count(*) FROM scan));

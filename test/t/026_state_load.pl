@@ -93,6 +93,18 @@ for my $part ([ 2, $append =~ s/:s/1/r ], [ 3, "SELECT take_snapshot('load-1');\
 }
 runs_silently([ 'pgbench', '-n', '-c', 12, '-j', 2, @contended, '-t', 3000, $node->connstr($db) ], 'a base that is replaced is found');
 
+# One whose own row moves all the time: it is there for whoever looks for it.
+my @moved;
+for my $part ([ 2, "SELECT set_stream_retention('load-1', max_count => 20 + :client_id);\n" ], [ 1, $append =~ s/:s/1/r ],
+    [ 3, "SELECT 1 / (stream_version('load-1') IS NOT NULL)::int;\n" ], [ 1, "SELECT state FROM load_aggregate('load-1');\n" ])
+{
+    my ($weight, $sql) = @$part;
+    my $file = PostgreSQL::Test::Utils::tempdir . '/moved_' . @moved . '.sql';
+    append_to_file($file, "\\set n 3\n$sql");
+    push @moved, '-f', "$file\@$weight";
+}
+runs_silently([ 'pgbench', '-n', '-c', 12, '-j', 2, @moved, '-t', 2000, $node->connstr($db) ], 'a stream whose row moves is found');
+
 for my $round (1, 2) {
     my $output;
     my $crashed = IPC::Run::start([ @load, '-T', 300, $node->connstr($db) ], '<', \undef, '>', \$output, '2>&1');
