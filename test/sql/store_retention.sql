@@ -177,6 +177,25 @@ SELECT count(*) FROM events WHERE stream = 'ret_c-1';
 SELECT chronicle_data.hidden_versions(1);
 SELECT position_at(now());
 RESET ROLE;
+-- What views ask row by row is kept for one snapshot and one user only, also where one place asks through a whole transaction.
+SELECT append_event_arrays('ret_d-1', array_fill('E'::text, ARRAY[4]), NULL);
+DO $$
+DECLARE
+    id bigint := (SELECT stream_id FROM chronicle_data.stream WHERE name = 'ret_d-1');
+    hidden bigint;
+BEGIN
+    FOR i IN 1 .. 4 LOOP
+        IF i = 2 THEN
+            PERFORM chronicle.delete_stream('ret_d-1');
+        ELSIF i = 3 THEN
+            SET LOCAL ROLE regress_ret_none;
+        ELSIF i = 4 THEN
+            SET LOCAL ROLE regress_ret_reader;
+        END IF;
+        hidden := chronicle_data.hidden_versions(id);
+        RAISE NOTICE '%', hidden;
+    END LOOP;
+END $$;
 -- A right to one category shows that one.
 SELECT set_stream_retention('ret_a-1', 1), grant_category('regress_ret_none', 'ret_c', 'read');
 SET ROLE regress_ret_none;
