@@ -65,7 +65,7 @@ struct Careful {};
 // What is known of a batch when it fails; it outlives the transaction.
 struct Attempt {
     bool begun = false;
-    int64 after = 0, events = 0, failing = 0, good = 0;
+    int64 after = 0, events = 0, failing = 0, good = 0, put_aside = 0;
     std::string partition;
     bool set_up = true;
     bool saved = false; // states, position: the commit need not wait for the disk
@@ -210,18 +210,20 @@ Outcome run_batch(const Projection &projection, const Progress &progress, int li
                                                                  " times while it handled this event",
                                                       .hint = "The server log tells how."});
             flow::check_deferred_constraints(); // from now on at once: a security-restricted operation defers nothing
-            batch.apply(progress.generation, false);
+            batch.apply(progress.generation, projection.is_inline);
             refuse_second_append(progress, batch);
             flow::clean_session();
             check_in_time(limit_ms);
         } catch (...) {
             attempt.note(batch);
+            attempt.put_aside = collected.parked;
             if (worker::Deadline::passed())
                 check_in_time(limit_ms);
             throw;
         }
     }
     attempt.note(batch); // for an error of the commit
+    attempt.put_aside = collected.parked;
     bool goes_live = projection.is_inline && collected.at_end && batch.size() == 0 && collected.parked == 0;
     if (goes_live)
         return go_live(projection, progress, collected.through) ? Outcome::worked : Outcome::nothing;
@@ -391,6 +393,7 @@ Outcome follow(const ProjectionPointer &projection, const worker::Claimant &clai
                                      .events = attempt.events,
                                      .failing = attempt.failing,
                                      .good = attempt.good,
+                                     .put_aside = attempt.put_aside,
                                      .partition = attempt.partition,
                                      .set_up = attempt.set_up,
                                      .error = error});

@@ -6,6 +6,12 @@
 // or not, and who changes the status takes it exclusively (keep_appenders_out). The worker does that for 100 ms at a
 // time: a transaction that stays open long delays the change, not the others.
 //
+// An appender is given its positions before it takes that lock, and may wait for it while the status changes. So who
+// makes a live one stand still notes the last position that was given: events up to it are their appenders' business,
+// also when they find it disabled; those after it are the worker's. (Going live needs no such line: the worker reads
+// what is committed, and whoever gets the lock later finds it live.) A worker locks partitions, too, because such an
+// appender may still be at one.
+//
 // An appender learns of projections from its cache, which follows invalidation messages, so one that appended before
 // the projection was committed may not know of it, and not hold the lock. Such events lie at or below the fence: the
 // last position that was given when the worker first saw the projection. It goes live only when the mark has passed
@@ -104,7 +110,9 @@ void collect(const Projection &projection, const std::vector<store::StoredBatch>
             store::EventRow event = maker.make(reader, stored.stream);
             // A savepoint may have been undone since, and its versions given again.
             bool is_of_append = event.position >= stored.first_position && event.position <= stored.last_position;
-            if (is_of_append && event.position > projection.origin && projection.filter.wants(event))
+            bool is_ours =
+                event.position > projection.origin && (projection.is_live || event.position <= projection.position);
+            if (is_of_append && is_ours && projection.filter.wants(event))
                 batch.add(event);
             per_event.reset();
         }
@@ -166,6 +174,11 @@ bool is_followed(const Projection &projection, const std::vector<store::StoredBa
            });
 }
 
+bool any_up_to(int64 position, const std::vector<store::StoredBatch> &batches) {
+    return std::any_of(batches.begin(), batches.end(),
+                       [&](const store::StoredBatch &b) { return b.first_position <= position; });
+}
+
 void apply_all(const std::vector<store::StoredBatch> &batches) {
     std::vector<int64> followed;
     for (const ProjectionPointer &p : all_projections())
@@ -177,7 +190,7 @@ void apply_all(const std::vector<store::StoredBatch> &batches) {
     pg::call([]() noexcept { AcceptInvalidationMessages(); });
     for (int64 id : followed) {
         ProjectionPointer projection = find_projection(id);
-        if (projection && projection->is_live)
+        if (projection && (projection->is_live || any_up_to(projection->position, batches)))
             apply_inline(*projection, batches);
     }
 }

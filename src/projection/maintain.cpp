@@ -59,17 +59,19 @@ void unpark(int64 id, int64 position) {
     remove.run(values.int8(id).int8(position));
 }
 
-void apply_one(const Projection &p, int generation, int64 position) {
+// False when it is hidden, or not followed any more.
+bool apply_one(const Projection &p, int generation, int64 position) {
     pg::MemoryScope memory("chronicle parked event");
     Batch batch(p);
     {
         access::OwnerScope owner(owner_of(p));
         std::unique_ptr<store::EventSource> events = open_events(p, position - 1, 1, position);
         if (const store::EventRow *event = events->next())
-            batch.add(*event); // else it is deleted, or not followed any more
+            batch.add(*event);
     }
     batch.apply(generation, false);
     flow::check_deferred_constraints();
+    return batch.size() > 0;
 }
 
 // Each in a savepoint of its own, in order; once one of a partition fails again, the later ones stay.
@@ -79,7 +81,8 @@ int64 replay_parked(const Projection &p, int generation) {
     for (const Parked &event : parked_events(p.id)) {
         if (failed.contains(event.partition))
             continue;
-        std::optional<pg::Error> error = pg::attempt([&]() { apply_one(p, generation, event.position); });
+        bool applied = false;
+        std::optional<pg::Error> error = pg::attempt([&]() { applied = apply_one(p, generation, event.position); });
         if (error && (error->sqlstate() == ERRCODE_QUERY_CANCELED || error->is_transient()))
             throw *error;
         if (error) {
@@ -88,7 +91,7 @@ int64 replay_parked(const Projection &p, int generation) {
             continue;
         }
         unpark(p.id, event.position);
-        replayed++;
+        replayed += applied ? 1 : 0;
     }
     return replayed;
 }

@@ -3,6 +3,7 @@
 //   something is missing (function, table, owner, a right)  faulted at once: no repetition cures it
 //   a passing condition (classes 40, 53, 57, 58; 55P03)     again after a delay, without end
 //   several events                                          a smaller batch: those before the failing one, or half
+//   one event, behind some that are to be parked            those alone: they are passed before it
 //   one event                                               again after a delay that doubles, max_retries times; then
 //                                                           faulted, or parked and passed (on_error)
 //
@@ -225,6 +226,8 @@ void record_failure(const Projection &projection, const BatchFailure &failure) {
         schedule_retry(projection.id, failure, attempts, retry_delay(options, attempts));
     } else if (failure.events > 1 && !(failure.failing != 0 && failure.good == 0)) {
         set_batch_limit(projection.id, failure.failing != 0 ? failure.good : failure.events / 2);
+    } else if (failure.put_aside > 0) {
+        set_batch_limit(projection.id, 1); // they are passed first, else they would be with this one
     } else if (!is_final && now->attempts < options.max_retries) {
         schedule_retry(projection.id, failure, now->attempts + 1, retry_delay(options, now->attempts + 1));
     } else if (options.park && failure.failing != 0) {

@@ -48,6 +48,7 @@ struct BatchFailure {
     int64 events = 0; // in the batch
     int64 failing = 0; // the event at which it failed (0: not known), and how many of the batch came before it
     int64 good = 0;
+    int64 put_aside = 0; // events that were parked behind others: undone with the batch
     std::string partition; // of the failing event
     bool set_up = false; // before any event: the function, the owner … is missing
     pg::Error error;

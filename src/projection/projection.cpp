@@ -79,6 +79,7 @@ ProjectionPointer read(const pg::Row &row) {
     p->is_live = row.boolean(16);
     p->generation = row.int4(17);
     p->origin = row.int8(18);
+    p->position = row.int8(19);
     return p;
 }
 
@@ -298,7 +299,7 @@ const std::vector<ProjectionPointer> &all_projections() {
     static pg::Statement find{
         "SELECT p.projection_id, p.name, p.owner, p.mode, p.kind, p.handler, p.statement, p.search_path, p.categories, "
         "p.streams, p.types, p.stream_regex, p.initial_state, p.partition_by, p.options, g.status = 'running', "
-        "g.generation, g.origin FROM chronicle_data.projection p JOIN chronicle_data.projection_progress g "
+        "g.generation, g.origin, g.position FROM chronicle_data.projection p JOIN chronicle_data.projection_progress g "
         "USING (projection_id) ORDER BY p.projection_id"};
     std::vector<ProjectionPointer> all;
     {

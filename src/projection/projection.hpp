@@ -48,6 +48,7 @@ struct Projection {
     Options options;
     bool is_live = false; // inline: appenders apply its events (src/projection/inline.cpp)
     int generation = 1; // inline: of the states that count
+    int64 position = 0; // inline, not live: appenders apply what they were given up to here (src/projection/inline.cpp)
     int64 origin = 0; // events after it count (option start_from)
     Oid staging = InvalidOid, target = InvalidOid; // of a copy that runs on a staging table (staging.cpp)
 };

@@ -177,6 +177,51 @@ SELECT create_projection('backs off', handler => 'goes_on', categories => '{slow
 SELECT wait_for_projection('backs off', timeout => '60s');
 SELECT last_error FROM projections WHERE name = 'backs off';
 
+-- --- parked: once, in order, again parked when it fails again; what is hidden meanwhile goes ---
+CREATE FUNCTION picky(state jsonb, event chronicle.event) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN IF event.type = 'bad' THEN RAISE EXCEPTION 'picky'; END IF; RETURN state || to_jsonb(event.stream || event.version); END $$;
+SELECT create_projection('picky', handler => 'picky', initial_state => '[]', partition_by => 'stream', categories => '{p}', options => '{"max_retries": 0, "on_error": "park"}');
+SELECT append_events('p-1', '[{"type": "good"}, {"type": "bad"}, {"type": "good"}, {"type": "bad"}]'), append_events('p-2', '[{"type": "bad"}, {"type": "good"}]'), append_event('p-3', 'good');
+SELECT wait_for_projection('picky', timeout => '60s');
+CREATE VIEW parked AS SELECT e.stream, e.version, f.attempts, f.error, f.sqlstate FROM projection_failures AS f JOIN events AS e USING (global_position) WHERE f.projection = 'picky' AND parked_at IS NOT NULL ORDER BY 1, 2;
+TABLE parked;
+SELECT partition, state FROM projection_states WHERE projection = 'picky' ORDER BY 1;
+SELECT replay_parked_events('picky');
+TABLE parked;
+-- One that comes later waits behind its partition's.
+SELECT append_event('p-1', 'good'), append_event('p-3', 'good');
+SELECT wait_for_projection('picky', timeout => '60s');
+SELECT delete_stream('p-2');
+CREATE OR REPLACE FUNCTION picky(state jsonb, event chronicle.event) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN IF event.type = 'bad' AND event.version = 4 THEN RAISE EXCEPTION 'still'; END IF; RETURN state || to_jsonb(event.stream || event.version); END $$;
+SELECT replay_parked_events('picky');
+TABLE parked;
+SELECT partition, state FROM projection_states WHERE projection = 'picky' ORDER BY 1;
+CREATE OR REPLACE FUNCTION picky(state jsonb, event chronicle.event) RETURNS jsonb LANGUAGE sql AS $$ SELECT state || to_jsonb(event.stream || event.version) $$;
+SELECT replay_parked_events('picky');
+SELECT partition, state FROM projection_states WHERE projection = 'picky' ORDER BY 1;
+SELECT count(*) FROM projection_failures WHERE projection = 'picky';
+SELECT * FROM verify_projection('picky');
+
+-- --- dropped and created again, it begins anew; what was undone was never there ---
+SELECT drop_projection('picky');
+SELECT create_projection('picky', handler => 'picky', initial_state => '[]', partition_by => 'stream', categories => '{p}');
+SELECT wait_for_projection('picky', timeout => '60s');
+SELECT partition, state FROM projection_states WHERE projection = 'picky' ORDER BY 1;
+SELECT create_projection('kept', handler => '"Count ""It"""', initial_state => '0', mode => 'inline', categories => '{undo}');
+BEGIN;
+SELECT create_projection('undone', handler => '"Count ""It"""', initial_state => '0', mode => 'inline', categories => '{undo}'), drop_projection('kept');
+SELECT append_event('undo-1', 'x');
+SELECT projection, state FROM projection_states WHERE projection IN ('kept', 'undone');
+ROLLBACK;
+BEGIN;
+SELECT disable_projection('kept');
+SELECT append_event('undo-1', 'x');
+SELECT projection_state('kept');
+ROLLBACK;
+SELECT append_event('undo-1', 'x');
+SELECT projection, state FROM projection_states WHERE projection IN ('kept', 'undone');
+
 -- --- a partition that is too long is a fault of its event ---
 SELECT create_projection('long', handler => '"Count ""It"""', initial_state => '0', partition_by => '$.data.key', categories => '{long}', options => '{"max_retries": 0, "on_error": "park"}');
 SELECT create_projection('long inline', handler => '"Count ""It"""', initial_state => '0', partition_by => '$.data.key', mode => 'inline', types => '{Longer}');

@@ -231,6 +231,19 @@ wait_for($node, $db, "SELECT sqlstate FROM chronicle.projection_failures WHERE p
 wait_for($node, $db, $leftovers, 0, '… and nothing is left behind');
 $node->safe_psql($db, "SELECT chronicle.drop_projection('left')");
 
+# --- an open transaction that has read the live rows delays nothing ---
+
+spoil();
+my $open = $node->background_psql($db);
+$open->query_safe('BEGIN; SELECT count(*) FROM kept.sums; SELECT count(*) FROM chronicle.projection_states');
+sql("SELECT rebuild_projection('sums'), rebuild_projection('states')");
+wait_for($node, $db, "SELECT string_agg(DISTINCT status, ' ') FROM chronicle.projections", 'running', 'rebuilt beside an open reader');
+is($node->safe_psql($db, "SELECT count(*) FROM chronicle.verify_projection('sums')") . $node->safe_psql($db, "SELECT count(*) FROM chronicle.verify_projection('states')"), '00', '… and right');
+$open->query_safe('COMMIT');
+$open->quit;
+sql("SELECT rebuild_projection('inline_sums')"); # was spoilt, too
+wait_for($node, $db, "SELECT string_agg(DISTINCT status, ' ') FROM chronicle.projections", 'running', 'rebuilt');
+
 # --- who reads a staging table delays the end, and nobody else ---
 
 spoil();

@@ -7,6 +7,7 @@ use FindBin;
 use lib "$FindBin::RealBin/lib";
 
 use ChronicleTest;
+use IPC::Run ();
 use PostgreSQL::Test::Utils;
 use Test::More;
 
@@ -48,7 +49,7 @@ SQL
 # --- 16 appenders, one partition ---
 
 as_keeper(<<'SQL');
-SELECT create_projection('inline state', mode => 'inline', handler => 'total', initial_state => '{"n": 0, "amount": 0}', categories => '{hot}');
+SELECT create_projection('hot state', mode => 'inline', handler => 'total', initial_state => '{"n": 0, "amount": 0}', categories => '{hot}');
 SELECT create_projection('inline handler', mode => 'inline', handler => 'handle', categories => '{hot}');
 SELECT create_projection('inline statement', mode => 'inline', categories => '{hot}', statement => $$
     INSERT INTO sums AS s SELECT 'all', count(*), sum((data->>'amount')::bigint) FROM new_events
@@ -63,9 +64,44 @@ SQL
 command_ok([ 'pgbench', '-n', '-c', 16, '-j', 4, '-t', 100, '-f', $script, $node->connstr($db) ], '16 appenders, all of one partition');
 my $events = $node->safe_psql($db, "SELECT count(*), sum((data->>'amount')::bigint) FROM chronicle.events WHERE category = 'hot'");
 like($events, qr/^1600\|/, '1600 events');
-is($node->safe_psql($db, "SELECT state->>'n', state->>'amount' FROM chronicle.projection_states WHERE projection = 'inline state'"), $events, 'inline state: exact');
+is($node->safe_psql($db, "SELECT state->>'n', state->>'amount' FROM chronicle.projection_states WHERE projection = 'hot state'"), $events, 'inline state: exact');
 is($node->safe_psql($db, 'SELECT n, amount FROM kept.handled'), $events, 'inline handler: exact');
 is($node->safe_psql($db, 'SELECT n, amount FROM kept.sums'), $events, 'inline statement: exact');
+
+# --- created, disabled and enabled under a load: it goes live, and counts each event once ---
+
+my $steady = PostgreSQL::Test::Utils::tempdir() . '/steady.sql';
+append_to_file($steady, <<'SQL');
+\set stream random(1, 10)
+\set amount random(1, 1000)
+SELECT chronicle.append_event('steady-' || :stream, 'sold', jsonb_build_object('amount', :amount::int));
+SQL
+my $load = IPC::Run::start([ 'pgbench', '-n', '-c', 4, '-T', 300, '-f', $steady, $node->connstr($db) ], '<', \undef, '>', \my $loaded, '2>&1');
+wait_for($node, $db, "SELECT count(*) > 100 FROM chronicle.events WHERE category = 'steady'", 't', 'there are events, and more come');
+as_keeper(<<'SQL');
+CREATE TABLE steady_sums (LIKE sums INCLUDING ALL);
+SELECT create_projection(mode || ' state', mode => mode, handler => 'total', partition_by => 'stream', initial_state => '{"n": 0, "amount": 0}', categories => '{steady}') FROM unnest('{inline,async}'::text[]) AS mode;
+SELECT create_projection('steady statement', mode => 'inline', categories => '{steady}', statement => $$
+    INSERT INTO steady_sums AS s SELECT stream, count(*), sum((data->>'amount')::bigint) FROM new_events GROUP BY 1
+    ON CONFLICT (key) DO UPDATE SET n = s.n + excluded.n, amount = s.amount + excluded.amount $$);
+SQL
+my @steady = ('inline state', 'async state', 'steady statement');
+my $as_names = join ', ', map { "'$_'" } @steady;
+for my $round (0 .. 5) {
+    as_keeper("SELECT ${_}_projection(name) FROM projections WHERE name IN ($as_names)") for $round ? qw(disable enable) : ();
+    wait_for($node, $db, "SELECT count(*) FROM chronicle.projections WHERE name IN ($as_names) AND status = 'running'", 3,
+        $round ? "disabled and enabled, round $round: live again" : 'created under a load, they go live');
+}
+$load->signal('INT');
+$load->finish;
+reaches_the_end('async state', 'the async one comes to the end');
+my $counted = "SELECT stream, count(*), sum((data->>'amount')::bigint) FROM chronicle.events WHERE category = 'steady' GROUP BY 1 ORDER BY 1";
+for my $name ('inline state', 'async state') {
+    is($node->safe_psql($db, "SELECT partition, state->>'n', state->>'amount' FROM chronicle.projection_states WHERE projection = '$name' ORDER BY 1"),
+        $node->safe_psql($db, $counted), "$name: exact");
+}
+is($node->safe_psql($db, 'SELECT key, n, amount FROM kept.steady_sums ORDER BY 1'), $node->safe_psql($db, $counted), 'inline statement: exact');
+as_keeper("SELECT drop_projection(name) FROM projections WHERE name IN ($as_names)");
 
 # --- something is missing ---
 
@@ -75,8 +111,8 @@ sql_as($node, $db, 'leaver', "SELECT chronicle.create_projection('of nobody', ha
 as_keeper(<<'SQL');
 CREATE TABLE dropped (n bigint);
 CREATE FUNCTION dropped_handler(event chronicle.event) RETURNS void LANGUAGE sql AS '';
-SELECT create_projection('without table', categories => '{gone}', statement => 'INSERT INTO dropped SELECT count(*) FROM new_events');
-SELECT create_projection('without function', categories => '{gone}', handler => 'dropped_handler');
+SELECT create_projection('without table', categories => '{gone}', options => '{"retry_delay": "1h"}', statement => 'INSERT INTO dropped SELECT count(*) FROM new_events');
+SELECT create_projection('without function', categories => '{gone}', options => '{"retry_delay": "1h"}', handler => 'dropped_handler');
 SELECT create_projection('stays', categories => '{gone}', handler => 'total', initial_state => '{"n": 0, "amount": 0}');
 DROP TABLE dropped;
 DROP FUNCTION dropped_handler;
@@ -122,19 +158,22 @@ BEGIN
         BEGIN PERFORM pg_sleep(600); EXCEPTION WHEN query_canceled THEN NULL; END; -- # not a wait: it is killed
     END LOOP;
 END $$;
+CREATE FUNCTION swallows(event chronicle.event) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN IF event.type = 'poison' THEN PERFORM pg_sleep(600); END IF; EXCEPTION WHEN query_canceled THEN NULL; END $$; -- # not a wait: it is cancelled
 CREATE FUNCTION ends(event chronicle.event) RETURNS void LANGUAGE plpgsql AS $$ BEGIN IF event.type = 'poison' THEN ROLLBACK; END IF; END $$;
 SELECT create_projection(name, categories => '{bad}', handler => name, options => '{"max_retries": 1, "retry_delay": "10ms", "timeout": "300ms"}')
-FROM unnest(ARRAY['dies', 'hangs', 'ends']) AS name;
+FROM unnest(ARRAY['dies', 'hangs', 'swallows', 'ends']) AS name;
 SELECT create_projection('after all', categories => '{bad}', handler => 'total', initial_state => '{"n": 0, "amount": 0}');
 SELECT append_events('bad-1', '[{"type": "good", "data": {"amount": 1}}, {"type": "good", "data": {"amount": 1}}, {"type": "poison", "data": {"amount": 1}}, {"type": "good", "data": {"amount": 1}}]');
 SQL
 is_faulted('dies', qr/the worker died 3 times while it handled this event/, 'a handler that kills its worker');
-is_faulted('hangs', qr/the worker died 3 times while it handled this event|timed out/, 'a handler that swallows its cancel');
+is_faulted('hangs', qr/the worker died 3 times while it handled this event|timed out/, 'a handler that cannot be cancelled');
+is_faulted('swallows', qr/timed out/, 'a handler that swallows its cancel');
 is_faulted('ends', qr/invalid transaction termination/, 'a handler that ends the transaction');
 is( $node->safe_psql($db, "SELECT string_agg(DISTINCT sqlstate, ' ' ORDER BY sqlstate) FROM chronicle.projection_failures WHERE projection IN ('dies', 'ends')"),
     '2D000 57P02', 'with their SQLSTATEs');
 is( $node->safe_psql($db, "SELECT count(DISTINCT f.global_position), min(e.type) FROM chronicle.projection_failures f JOIN chronicle.events e USING (global_position)
-                           WHERE projection IN ('dies', 'hangs', 'ends')"), '1|poison', 'at the event that does it');
+                           WHERE projection IN ('dies', 'hangs', 'swallows', 'ends')"), '1|poison', 'at the event that does it');
 reaches_the_end('after all', 'another projection of the owner goes on');
 
 # --- rare ones: what does not match is looked at once, or not at all ---
@@ -144,7 +183,9 @@ as_keeper("SELECT disable_projection(name) FROM projections WHERE name <> 'answe
 sub read_by_workers {
     my ($name, $filter) = @_;
     as_keeper("SELECT create_projection('$name', handler => 'total', $filter)");
-    reaches_the_end($name, "$name: it has caught up");
+    my $progress_of = "FROM chronicle_data.projection_progress JOIN chronicle_data.projection AS p USING (projection_id) WHERE p.name = '$name'";
+    my $end = $node->safe_psql($db, 'SELECT chronicle.safe_position()');
+    wait_for($node, $db, "SELECT position >= $end $progress_of", 't', "$name: it has caught up");
     my $read = sub {
         # Workers that end tell what they have read.
         $node->safe_psql('postgres', 'ALTER SYSTEM SET chronicle.workers = off');
@@ -158,8 +199,7 @@ sub read_by_workers {
     for (1 .. 30) {
         my $position = $node->safe_psql($db, "SELECT chronicle.append_event('noise-1', 'noise'); SELECT chronicle.last_position()");
         $position =~ s/.*\n//s;
-        wait_for($node, $db, "SELECT position >= $position FROM chronicle_data.projection_progress JOIN chronicle_data.projection p USING (projection_id) WHERE p.name = '$name'",
-            't', "$name: its position passes what does not match") if $_ == 30;
+        wait_for($node, $db, "SELECT position >= $position $progress_of", 't', "$name: its position passes what does not match") if $_ == 30;
     }
     my $after = $read->();
     $node->safe_psql('postgres', 'ALTER SYSTEM RESET chronicle.workers');
@@ -176,21 +216,33 @@ cmp_ok($by_regex, '<', 3000, 'and what was there before is not looked at again')
 
 # --- dump and restore: states and positions survive, and it goes on ---
 
-as_keeper("SELECT enable_projection(name) FROM projections WHERE status = 'disabled' AND name IN ('inline state', 'inline statement', 'inline handler', 'stays', 'after all')");
-reaches_the_end($_, "$_ runs again") for ('inline state', 'inline statement', 'stays', 'after all');
+as_keeper("SELECT enable_projection(name) FROM projections WHERE status = 'disabled' AND name IN ('hot state', 'inline statement', 'inline handler', 'stays', 'after all')");
+reaches_the_end($_, "$_ runs again") for ('hot state', 'inline statement', 'stays', 'after all');
 wait_for($node, $db, "SELECT count(*) FROM chronicle.projections WHERE mode = 'inline' AND status = 'running'", 3, 'inline ones are live');
+as_keeper(<<'SQL');
+CREATE FUNCTION picky(state jsonb, event chronicle.event) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN IF event.type = 'poison' THEN RAISE EXCEPTION 'picky'; END IF; RETURN to_jsonb(state::int + 1); END $$;
+SELECT create_projection('parks', categories => '{bad}', handler => 'picky', initial_state => '0', partition_by => 'stream', options => '{"max_retries": 0, "on_error": "park"}');
+SQL
+reaches_the_end('parks', 'one parks an event, and those behind it');
+my $failures = "SELECT projection, global_position, attempts, error, sqlstate, parked_at FROM chronicle.projection_failures WHERE projection = 'parks' ORDER BY 2";
+is(scalar(split /\n/, $node->safe_psql($db, $failures)), 2, 'two are parked');
 my $dump = PostgreSQL::Test::Utils::tempdir() . '/dump';
 command_ok([ 'pg_dump', '-Fc', '-f', $dump, $node->connstr($db) ], 'a dump');
 $node->safe_psql($db, 'CREATE DATABASE copy');
 command_ok([ 'pg_restore', '--exit-on-error', '-d', $node->connstr('copy'), $dump ], 'restored');
 my $kept = "SELECT p.name, p.status, p.events_processed, s.state FROM chronicle.projections p LEFT JOIN chronicle.projection_states s ON s.projection = p.name ORDER BY p.name, s.partition";
 is($node->safe_psql('copy', $kept), $node->safe_psql($db, $kept), 'status, numbers and states are those of the original');
+is($node->safe_psql('copy', $failures), $node->safe_psql($db, $failures), 'so are parked events');
+$node->safe_psql('copy', "SELECT chronicle.create_projection('one more', statement => 'SELECT 1 FROM new_events', options => '{\"start_from\": \"end\"}')");
+is($node->safe_psql('copy', 'SELECT count(*) FROM chronicle_data.projection_progress JOIN chronicle_data.projection USING (projection_id)'),
+    $node->safe_psql($db, 'SELECT count(*) + 1 FROM chronicle_data.projection'), 'a new one has a number of its own');
 $node->safe_psql('copy', "SELECT chronicle.append_event('hot-1', 'sold', '{\"amount\": 7}'), chronicle.append_event('gone-1', 'x', '{\"amount\": 7}')");
 wait_for($node, 'copy', "SELECT chronicle.wait_for_projection('stays', timeout => '30s')", 't', 'the copy goes on');
 is($node->safe_psql('copy', "SELECT state FROM chronicle.projection_states WHERE projection = 'stays'"), '{"n": 2, "amount": 12}', 'from where it was');
 my $sums = join '|', map { $_->[0] + $_->[1] } ([ (split /\|/, $events)[0], 1 ], [ (split /\|/, $events)[1], 7 ]);
 is($node->safe_psql('copy', 'SELECT n, amount FROM kept.sums'), $sums, 'the inline statement too');
-is($node->safe_psql('copy', "SELECT state->>'n', state->>'amount' FROM chronicle.projection_states WHERE projection = 'inline state'"), $sums, 'and the inline state');
-is($node->safe_psql('copy', "SELECT count(*) FROM chronicle.verify_projection('inline state')"), 0, 'verify_projection finds no difference');
+is($node->safe_psql('copy', "SELECT state->>'n', state->>'amount' FROM chronicle.projection_states WHERE projection = 'hot state'"), $sums, 'and the inline state');
+is($node->safe_psql('copy', "SELECT count(*) FROM chronicle.verify_projection('hot state')"), 0, 'verify_projection finds no difference');
 
 done_testing();
