@@ -48,14 +48,20 @@ CREATE FUNCTION chronicle.drop_trigger(trigger_id bigint) RETURNS void
 COMMENT ON FUNCTION chronicle.drop_trigger(bigint) IS
 'Removes a trigger. Runs that it started go on. Errors: 42704 no such trigger, or not yours; 22004 NULL.';
 
+-- Why it starts nothing at present; NULL: it does.
+CREATE FUNCTION chronicle_data.trigger_fault(workflow_id text, categories text[]) RETURNS text
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'chronicle_trigger_fault';
+
 CREATE VIEW chronicle.triggers WITH (security_barrier) AS
-SELECT t.trigger_id, t.workflow_id, t.categories, t.types, t.filter, t.created_by, t.created_at
+SELECT t.trigger_id, t.workflow_id, t.categories, t.types, t.filter, t.created_by, t.created_at,
+       chronicle_data.trigger_fault(t.workflow_id, t.categories) AS fault
   FROM chronicle_data.workflow_trigger AS t
   JOIN chronicle_data.workflow AS w ON w.workflow_id = t.workflow_id
  WHERE chronicle_data.sees_execution(w.owner, NULL);
 COMMENT ON VIEW chronicle.triggers IS 'One row per trigger of a workflow that the reader owns, or sees as an admin.';
 COMMENT ON COLUMN chronicle.triggers.categories IS 'NULL: all';
 COMMENT ON COLUMN chronicle.triggers.types IS 'NULL: all';
+COMMENT ON COLUMN chronicle.triggers.fault IS 'why it starts nothing at present: the owner is gone, or may not read the events, or the workflow is disabled; NULL: it does';
 COMMENT ON COLUMN chronicle.triggers.filter IS 'over the event object; NULL: every event';
 GRANT SELECT ON chronicle.triggers TO PUBLIC;
 

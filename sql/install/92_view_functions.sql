@@ -2,7 +2,7 @@
 -- nothing: each computes from its arguments, or says what the caller may see.
 GRANT EXECUTE ON FUNCTION
     chronicle_data.has_level(text), chronicle_data.may_read(text), chronicle_data.may_read_stream(text),
-    chronicle_data.may_append(text), chronicle_data.upcast_version(text, int), chronicle_data.upcast_data(bigint),
+    chronicle_data.may_append(text), chronicle_data.upcast_version(text, int), chronicle_data.upcast_data(bigint), chronicle_data.trigger_fault(text, text[]),
     chronicle_data.sees_execution(text, text),
     chronicle_data.workers(), chronicle_data.node_types(),
     chronicle_data.hidden_versions(bigint), chronicle_data.own_unnamed_events(),

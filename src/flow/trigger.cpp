@@ -301,11 +301,15 @@ void check_types(const Names &names) {
 }
 
 // The categories that it names, else all of them (a level of reader).
+bool owner_reads(const std::string &owner, const Names &categories) {
+    if (!categories)
+        return owner_may_read(owner, "");
+    return std::all_of(categories->begin(), categories->end(),
+                       [&](const std::string &category) { return owner_may_read(owner, category); });
+}
+
 void check_owner_reads(const std::string &owner, const Names &categories) {
-    bool reads = categories || owner_may_read(owner, "");
-    for (const std::string &category : categories.value_or(std::vector<std::string>()))
-        reads = reads && owner_may_read(owner, category);
-    if (!reads)
+    if (!owner_reads(owner, categories))
         pg::raise(ERRCODE_INSUFFICIENT_PRIVILEGE,
                   {.message = "the workflow's owner, role \"" + owner + "\", may not read the events of this trigger",
                    .hint = "Its runs get them as input: grant it reader, or the categories."});
@@ -352,6 +356,23 @@ CHRONICLE_FUNCTION(chronicle_create_trigger) {
     int64 id = insert.run(values.text(user))[0].int8(1);
     trigger_table.changed();
     PG_RETURN_INT64(id);
+}
+
+// For view triggers; it tells others nothing.
+CHRONICLE_FUNCTION(chronicle_trigger_fault) {
+    pg::Arguments arguments(fcinfo);
+    std::optional<Startable> what = find_startable(arguments.required_text(0, "workflow_id"), std::nullopt);
+    if (!what || !access::may_act_for(what->owner))
+        PG_RETURN_NULL();
+    const char *owner = what->owner.c_str();
+    std::string role = "role \"" + what->owner + "\"";
+    if (!OidIsValid(pg::call([&]() noexcept { return get_role_oid(owner, true); })))
+        return pg::make_text("the owner, " + role + ", does not exist");
+    if (!owner_reads(what->owner, arguments.texts(1, "categories")))
+        return pg::make_text("the owner, " + role + ", may not read the events");
+    if (!what->enabled)
+        return pg::make_text("the workflow is disabled");
+    PG_RETURN_NULL();
 }
 
 void drop_triggers_of(const std::string &workflow_id) {

@@ -75,6 +75,21 @@ UPDATE chronicle_data.workflow SET enabled = false WHERE workflow_id = 'trigger_
 SELECT append_event('order-10', 'Opened');
 UPDATE chronicle_data.workflow SET enabled = true WHERE workflow_id = 'trigger_all';
 SELECT count(*) FROM executions WHERE input ->> 'stream' = 'order-10';
+-- One that was made or dropped in what is undone has not been.
+BEGIN;
+SAVEPOINT s;
+SELECT count(create_trigger('trigger_paid', '{undone}')), count(append_event('undone-1', 'Opened'));
+ROLLBACK TO s;
+SELECT append_event('undone-1', 'Paid');
+COMMIT;
+SELECT count(*) FROM executions WHERE input ->> 'stream' = 'undone-1';
+SELECT create_trigger('trigger_paid', '{undone}') AS undone \gset
+BEGIN;
+SELECT drop_trigger(:undone), append_event('undone-1', 'Dropped');
+ROLLBACK;
+SELECT append_event('undone-1', 'Kept');
+SELECT input ->> 'type' AS type FROM executions WHERE input ->> 'stream' = 'undone-1';
+SELECT drop_trigger(:undone);
 -- A run that appends may start others: that ends when nothing matches any more.
 SELECT version FROM create_workflow('{"id": "trigger_chain", "nodes": [{"id": "a", "nodeType": "sql.query", "config": {"sql": "SELECT chronicle.append_event(''chain-'' || (:n + 1), ''Next'', jsonb_build_object(''n'', :n + 1))", "parameters": {"n": {"$": "$.input.data.n"}}}}]}');
 SELECT create_trigger('trigger_chain', categories => '{chain}', filter => '$.data.n < 3') AS chain \gset
@@ -108,6 +123,27 @@ SELECT grant_category('trigger_owner', 'secret', 'read');
 SELECT append_event('secret-1', 'Told');
 SELECT count(*) FROM executions WHERE workflow_id = 'trigger_owned';
 SELECT create_trigger('trigger_owned', '{secret}') > 0 AS created;
+-- Why one starts nothing can be seen, also when the owner is gone.
+SELECT disable_workflow('trigger_owned');
+SELECT DISTINCT fault FROM triggers WHERE workflow_id = 'trigger_owned';
+SELECT enable_workflow('trigger_owned'), revoke_category('trigger_owner', 'secret', 'read');
+SET ROLE trigger_owner;
+SELECT DISTINCT fault FROM triggers WHERE workflow_id = 'trigger_owned';
+SET ROLE trigger_stranger;
+SELECT chronicle_data.trigger_fault('trigger_owned', '{secret}') AS tells_strangers;
+RESET ROLE;
+SELECT grant_category('trigger_owner', 'secret', 'read');
+SELECT count(*), count(fault) AS faults FROM triggers WHERE workflow_id = 'trigger_owned';
+CREATE ROLE trigger_gone;
+SELECT grant_access('trigger_gone', 'operator');
+SET ROLE trigger_gone;
+SELECT version FROM create_workflow('{"id": "trigger_gone", "nodes": [{"id": "a", "nodeType": "sql.query", "config": {"sql": "SELECT 1"}}]}');
+SELECT create_trigger('trigger_gone') > 0 AS created;
+RESET ROLE;
+DROP ROLE trigger_gone;
+SELECT categories, fault FROM triggers WHERE workflow_id = 'trigger_gone';
+SELECT append_event('gone-1', 'Told');
+SELECT count(*) FROM executions WHERE workflow_id = 'trigger_gone';
 
 -- 5. Errors.
 SELECT a AS arguments, o.code, o.message
