@@ -123,6 +123,15 @@ SELECT create_projection('upcast async', handler => 'gather', initial_state => '
 SELECT wait_for_projection('upcast async', timeout => '60s');
 SELECT projection, state FROM projection_states WHERE projection LIKE 'upcast%' ORDER BY 1;
 
+-- --- from a time; a state begins as {} ---
+SELECT recorded_at AS since FROM events WHERE stream = 'old-1' AND version = 2 \gset
+SELECT create_projection('since', handler => 'gather', options => jsonb_build_object('start_from', :'since'));
+SELECT create_projection('default state', handler => 'gather', types => '{Old}', mode => 'inline');
+SELECT wait_for_projection('since', timeout => '60s'), wait_for_projection('default state', timeout => '60s');
+SELECT projection_state('default state'), (SELECT events FROM projection_states WHERE projection = 'since') - (SELECT count(*) FROM events WHERE recorded_at >= :'since' AND category <> 'workflow' AND category NOT LIKE '$%') AS difference,
+       (SELECT events FROM projection_states WHERE projection = 'since') < (SELECT count(*) FROM events) AS not_all;
+SELECT drop_projection('since'), drop_projection('default state');
+
 -- --- behind: how far, and what is hidden meanwhile is never seen ---
 SELECT create_projection('behind', handler => 'gather', initial_state => '[]', categories => '{behind}');
 SELECT wait_for_projection('behind'), disable_projection('behind');
