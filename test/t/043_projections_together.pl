@@ -1,5 +1,6 @@
 # Projections that share a transaction of their executor: each one's events count exactly once, and a failure, a wait or
 # an append of one is not the others'.
+# crash-expected
 use strict;
 use warnings FATAL => 'all';
 
@@ -12,7 +13,8 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $db = 'postgres';
-my $node = new_node('together');
+$ChronicleTest::deadline = 300; # a busy machine is not always quick enough for projections to go together: it is tried for long
+my $node = new_node('together', conf => "restart_after_crash = on\n");
 
 sub as_keeper { return sql_as($node, $db, 'keeper', "SET search_path = kept, chronicle;\n$_[0]") }
 
@@ -26,14 +28,13 @@ sub waits_for {
 
 my ($appended, @all) = (0);
 
-# Appends events of the type, a few at a time, until the query answers true; they are projected before the next ones. A busy
-# machine is not always quick enough for projections to go together, so it is tried for long.
+# Appends events of the type, a few at a time, until the query answers true; they are projected before the next ones.
 sub append_until {
     my ($type, $query, $what) = @_;
     local $Test::Builder::Level = $Test::Builder::Level + 1;
     my $step = join "\n", "SELECT append_event('t-' || n, '$type') FROM generate_series(1, 3) AS n;",
       "SELECT bool_and(wait_for_projection(name, timeout => '60s')) FROM projections;";
-    my $end = time + 5 * $ChronicleTest::deadline;
+    my $end = time + $ChronicleTest::deadline;
     while (time < $end) {
         my $answers = as_keeper($step x 10);
         $appended += 30;
@@ -180,5 +181,23 @@ ok(waits_for(@all), 'both come to the end');
 $appended = as_keeper("SELECT count(*) FROM events WHERE category = 't'");
 $node->safe_psql($db, "DELETE FROM kept.noted WHERE projection = 'last'");
 all_is_well('reset');
+
+# --- killed while they go together ---
+
+my ($killed, $exact) = (0, 0);
+my $together = 'SELECT count(*) FROM (SELECT FROM kept.noted GROUP BY xid HAVING count(DISTINCT projection) = 2) AS t';
+for my $round (1 .. 6) {
+    $load = IPC::Run::start([ 'pgbench', '-n', '-c', 4, '-R', 300, '-T', 300, '-f', $script, $node->connstr($db) ], '<', \undef, '>', \$out, '2>&1');
+    my $before = $node->safe_psql($db, $together);
+    wait_until(sub { $node->safe_psql($db, $together) > $before }, "none go together in round $round");
+    $round % 2 ? kill_executor($node, $db, 'keeper') : kill_server($node);
+    $killed++;
+    $load->finish; # it has lost its connections
+    wait_until(sub { waits_for(@all) }, "they do not come to the end in round $round");
+    $appended = as_keeper("SELECT count(*) FROM events WHERE category = 't'");
+    $exact++ if as_keeper('SELECT count(*), count(DISTINCT (projection, position)) FROM noted') eq join '|', (@all * $appended) x 2;
+}
+is("$killed $exact", '6 6', 'an executor or the server is killed while they go together: each event is noted once');
+all_is_well('killed');
 
 done_testing();
