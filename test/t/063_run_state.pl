@@ -14,25 +14,21 @@ use Test::More;
 my $db = 'postgres';
 my $node = new_node('run_state', conf => "chronicle.worker_processes = 2\n");
 $node->safe_psql($db, <<'SQL');
-CREATE TABLE gate (number int PRIMARY KEY, open boolean NOT NULL DEFAULT false);
-CREATE FUNCTION pass_gate(wanted int) RETURNS int LANGUAGE plpgsql AS $$
-BEGIN
-    WHILE NOT (SELECT open FROM gate WHERE number = wanted) LOOP PERFORM pg_sleep(0.005); END LOOP;
-    RETURN wanted;
-END $$;
 CREATE SEQUENCE tries;
-SELECT chronicle.create_workflow('{"id": "gate", "nodes": [{"id": "gate", "nodeType": "sql.query", "own_transaction": true, "config": {"sql": "SELECT pass_gate((:input ->> ''number'')::int)"}}]}');
+SELECT chronicle.create_workflow('{"id": "gate", "nodes": [{"id": "gate", "nodeType": "sql.query", "own_transaction": true, "config": {"sql": "SELECT pg_advisory_xact_lock_shared((:input ->> ''number'')::int)"}}]}');
 SQL
 
 # --- who is free ---
 
 my (%gate, $gates); # pid: the gate at which it stands
+my $keeper = $node->background_psql($db); # a gate is shut while this session has its lock
 
 # Both stand at gates.
 sub occupy {
     while (keys %gate < 2) {
         my $number = ++$gates;
-        my $run = $node->safe_psql($db, "INSERT INTO gate VALUES ($number); SELECT chronicle.execute_workflow('gate', '{\"number\": $number}')");
+        $keeper->query_safe("SELECT pg_advisory_lock($number)");
+        my $run = $node->safe_psql($db, "SELECT chronicle.execute_workflow('gate', '{\"number\": $number}')");
         my $at_it = "FROM chronicle.workers WHERE current_execution = '$run' AND role = 'executor'";
         wait_for($node, $db, "SELECT count(*) $at_it", '1', "gate $number: somebody stands at it");
         $gate{ $node->safe_psql($db, "SELECT pid $at_it") } = $number;
@@ -45,7 +41,7 @@ sub free_only {
     my ($pid) = @_;
     occupy();
     my $number = delete $gate{$pid};
-    $node->safe_psql($db, "UPDATE gate SET open = true WHERE number = $number");
+    $keeper->query_safe("SELECT pg_advisory_unlock($number)");
     wait_for($node, $db, "SELECT count(*) FROM chronicle.executions WHERE workflow_id = 'gate' AND status = 'completed' AND (input ->> 'number')::int = $number", '1', "gate $number: it has passed");
     return;
 }
@@ -126,7 +122,7 @@ $until->('beside', 'completed', 'one: something runs beside it');
 $signal->('late');
 $until->('late', 'completed', '… the last wait ends');
 $node->safe_psql($db, "UPDATE chronicle_data.node_task SET due_at = clock_timestamp() WHERE execution_id = '$run'");
-$node->safe_psql($db, q{SELECT chronicle.execute_workflow('gate', '{"number": 1}', run_at => clock_timestamp())}); # makes the scheduler look
+$node->safe_psql($db, q{SELECT chronicle.execute_workflow('gate', '{"number": 0}', run_at => clock_timestamp())}); # makes the scheduler look
 run_ends($node, $db, $run, 'completed', '… the failed attempt is repeated, and it knows that all is over');
 $ran_in->('shaky', $one, '… there');
 is($node->safe_psql($db, "SELECT status, count(*), max(attempts) FROM chronicle.node_executions WHERE execution_id = '$run' GROUP BY 1 ORDER BY 1"),
@@ -148,6 +144,24 @@ $signal->('s2');
 run_ends($node, $db, $run, 'completed', '… and the run comes to its end');
 $ran_in->('end', $one, '… in the process that remembered it');
 
-$node->safe_psql($db, 'UPDATE gate SET open = true');
+# --- a retry budget counts on over crashes of the server ---
+
+$keeper->query_safe('SELECT pg_advisory_unlock_all()');
+$keeper->quit;
+$json = JSON::PP->new->canonical->encode({ id => 'budget', nodes => [ sql('bad', 'SELECT 1 / 0', retry => { max_attempts => 3, initial_interval => '1h', max_interval => '1h' }) ] });
+$node->safe_psql($db, "SELECT chronicle.create_workflow(\$json\$$json\$json\$)");
+$run = start_run($node, $db, 'budget');
+for my $attempt (1, 2) {
+    wait_for($node, $db, "SELECT status, attempts FROM chronicle.node_executions WHERE execution_id = '$run'", "retrying|$attempt", "attempt $attempt has failed, another one is to come");
+    $node->stop('immediate');
+    $node->start;
+    is($node->safe_psql($db, "SELECT status, attempts FROM chronicle.node_executions WHERE execution_id = '$run'"), "retrying|$attempt", '… also after a crash');
+    $node->safe_psql($db, "UPDATE chronicle_data.node_task SET due_at = clock_timestamp() WHERE execution_id = '$run'");
+    $node->safe_psql($db, q{SELECT chronicle.execute_workflow('gate', '{"number": 0}', run_at => clock_timestamp())});
+}
+run_ends($node, $db, $run, 'failed', 'after the third the run has failed');
+is($node->safe_psql($db, "SELECT type, count(*), max((data ->> 'attempt')::int) FROM chronicle.execution_history WHERE execution_id = '$run' AND node_id = 'bad' GROUP BY 1 ORDER BY 1"),
+    "NodeExecutionFailed|3|3\nNodeExecutionRetryScheduled|2|2\nNodeExecutionStarted|3|3", 'three attempts, each started once and ended once');
+
 $node->stop;
 done_testing();
