@@ -4,8 +4,8 @@
 // awaited_child for every child that is under way. Items that are still to be started lie in map_item.
 //
 // Fan-in locks nothing that children share: a child that ends marks its own row of awaited_child, in the transaction of
-// its end. The scheduler, woken by that commit, takes the marks (wake_parents) and makes the parent's node ready when
-// it has something to do: all have ended, one has failed, or more can be started. A mark is only taken while the
+// its end. The scheduler, woken by that commit, takes the marks (child_marks.cpp) and makes the parent's node ready
+// when it has something to do: all have ended, one has failed, or more can be started. A mark is only taken while the
 // parent's node is parked; what ends while it is looked at is taken after the next park, whose commit wakes the
 // scheduler, too.
 //
@@ -31,7 +31,8 @@ namespace chronicle::flow {
 namespace {
 
 constexpr int depth_limit = 100;
-constexpr int64 start_chunk = 100; // children started by one step: others run them meanwhile
+constexpr int64 start_chunk = 100; // children started by one step, at most: others run them meanwhile
+constexpr int64 first_chunk = 20; // by the first step, so that they begin soon; then twice as many each time
 constexpr uint64 cancel_chunk = 500; // and cancelled: each takes a lock
 
 int64 next_call() {
@@ -262,14 +263,15 @@ Settled look_children(WaitingNode &waiting) {
     int64 running = count_running(call);
     bool pending = wait.value("pending", false);
     if (pending) {
-        int64 room = wait.value("limit", PG_INT64_MAX) - running;
-        int64 count = std::min(room, start_chunk);
+        int64 room = wait.value("limit", PG_INT64_MAX) - running, chunk = wait.value("chunk", first_chunk);
+        int64 count = std::min(room, chunk);
         if (count > 0) {
             pending = start_items(waiting, count);
             running += count;
         }
         wait["pending"] = pending;
-        if (pending && room > start_chunk)
+        wait["chunk"] = std::min(2 * chunk, start_chunk);
+        if (pending && room > chunk)
             return {.due = waiting.now}; // those that were started can begin; then the next
     }
     return running == 0 && !pending ? collect(waiting) : Settled{};
@@ -326,8 +328,9 @@ void cancel_children(const Execution &execution, const std::string &reason) {
 
 void report_end(const Execution &execution, bool completed) {
     static constexpr Oid types[] = {INT8OID, INT4OID, TEXTOID};
+    // The conditions on the state imply no index's: a planner that takes one walks over all children of the call.
     static pg::Statement mark{"UPDATE chronicle_data.awaited_child SET state = $3 WHERE call = $1 AND item = $2 "
-                              "AND state = 'running'",
+                              "AND (state = 'running') IS NOT FALSE",
                               types};
     if (!execution.parent || !execution.parent->item)
         return;
@@ -340,51 +343,12 @@ void report_end(const Execution &execution, bool completed) {
 void await_again(const Execution &execution) {
     static constexpr Oid types[] = {INT8OID, INT4OID};
     static pg::Statement reopen{"UPDATE chronicle_data.awaited_child SET state = 'running' WHERE call = $1 "
-                                "AND item = $2 AND state IN ('failed', 'noted')",
+                                "AND item = $2 AND (state IN ('failed', 'noted')) IS NOT FALSE",
                                 types};
     if (!execution.parent || !execution.parent->item)
         return;
     pg::Values values;
     reopen.run(values.int8(execution.parent->call).int4(*execution.parent->item));
-}
-
-TimestampTz wake_parents() {
-    static pg::Statement take{
-        "WITH parent AS (SELECT t.execution_id, t.node_index, (t.wait ->> 'call')::bigint AS call, "
-        "coalesce((t.wait ->> 'pending')::boolean, false) AS pending FROM chronicle_data.node_task AS t "
-        "WHERE t.state = 'waiting' AND (t.execution_id, t.node_index) IN (SELECT c.parent_execution_id, c.parent_index "
-        "FROM chronicle_data.awaited_child AS c WHERE c.state IN ('ended', 'failed')) FOR UPDATE SKIP LOCKED), "
-        "ended AS (DELETE FROM chronicle_data.awaited_child AS c USING parent AS p "
-        "WHERE c.call = p.call AND c.state = 'ended'), "
-        "told AS (SELECT c.call, c.item FROM chronicle_data.awaited_child AS c JOIN parent AS p ON p.call = c.call "
-        "WHERE c.state = 'failed' FOR UPDATE OF c SKIP LOCKED), "
-        "failed AS (UPDATE chronicle_data.awaited_child AS c SET state = 'noted' FROM told AS o "
-        "WHERE c.call = o.call AND c.item = o.item RETURNING c.call) "
-        "UPDATE chronicle_data.node_task AS t SET state = 'ready', due_at = NULL, "
-        "queue_number = chronicle_data.queue_number_again() FROM parent AS p "
-        "WHERE t.execution_id = p.execution_id AND t.node_index = p.node_index AND (p.pending "
-        "OR p.call IN (SELECT f.call FROM failed AS f) OR NOT EXISTS (SELECT FROM chronicle_data.awaited_child AS c "
-        "WHERE c.call = p.call AND c.state = 'running') AND NOT EXISTS (SELECT FROM chronicle_data.awaited_child AS c "
-        "WHERE c.call = p.call AND c.state = 'failed')) RETURNING t.owner"};
-    static pg::Statement any{
-        "SELECT FROM chronicle_data.awaited_child WHERE state <> 'running' AND state <> 'noted' LIMIT 1"};
-    static pg::Statement left{"SELECT clock_timestamp() + interval '50 ms' FROM chronicle_data.awaited_child AS c "
-                              "JOIN chronicle_data.node_task AS t ON t.execution_id = c.parent_execution_id AND "
-                              "t.node_index = c.parent_index "
-                              "WHERE c.state IN ('ended', 'failed') AND t.state = 'waiting' "
-                              "UNION ALL SELECT clock_timestamp() + interval '50 ms' FROM chronicle_data.awaited_child "
-                              "WHERE state = 'abandoned' LIMIT 1"};
-    access::EngineScope engine;
-    if (any.run().empty())
-        return 0;
-    pg::Rows rows = take.run();
-    std::vector<std::string> owners;
-    for (uint64 i = 0; i < rows.count; i++)
-        owners.push_back(rows[i].text(1));
-    for (const std::string &owner : owners)
-        announce_ready_of(owner);
-    pg::Rows again = left.run();
-    return again.empty() ? 0 : again[0].time(1);
 }
 
 void cancel_abandoned() {

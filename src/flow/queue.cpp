@@ -25,7 +25,6 @@ namespace {
 constexpr int scan_limit = 1000; // ready nodes walked over in one look, when the locks of some are taken
 constexpr size_t locked_limit = 64; // runs passed over in one look
 constexpr int loss_limit = 3;
-constexpr int64 demand_limit = 300; // more than there can be executors
 constexpr int look_again_ms = 50;
 constexpr int64 lock_wait_ms = 100;
 
@@ -311,7 +310,8 @@ std::optional<Claim> claim_next(const Claimant &claimant) {
 std::vector<worker::Demand> demand() {
     access::EngineScope engine;
     std::vector<worker::Demand> result;
-    for (const auto &[owner, ready] : count_ready(demand_limit))
+    // Enough for all executors while as many look for work: more would be counted for nothing.
+    for (const auto &[owner, ready] : count_ready(2 * int64(settings::worker_processes)))
         result.push_back({.owner = owner, .ready = ready});
     return result;
 }

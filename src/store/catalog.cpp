@@ -112,6 +112,9 @@ void look_up_relations(Catalog &c) noexcept {
     c.execution = relation("execution");
     c.node_task = relation("node_task");
     c.node_task_ready = relation("node_task_ready");
+    c.awaited_child = relation("awaited_child");
+    c.awaited_child_running = relation("awaited_child_running");
+    c.awaited_child_told = relation("awaited_child_told");
     c.snapshot = relation("snapshot");
     c.snapshot_pkey = relation("snapshot_pkey");
     c.snapshot_failure = relation("snapshot_failure");

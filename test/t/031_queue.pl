@@ -1,4 +1,5 @@
-# The queue: what comes first, and that claims cost the same beside a session that keeps an old snapshot.
+# The queue: what comes first, that claims cost the same beside a session that keeps an old snapshot, and that the end of
+# one of many children costs what that of a single one does.
 use strict;
 use warnings FATAL => 'all';
 
@@ -49,6 +50,19 @@ note "$scans scans, $tuples entries";
 cmp_ok($tuples / $scans, '<', 20, 'a walk over the queue meets few dead entries');
 cmp_ok($node->safe_psql($db, "SELECT count(*) FROM effect WHERE what = 'fresh'"), '==', 1504, 'and every run has had its effect once');
 $holder->quit;
+
+# --- many children: each end finds its own mark by the key, and nobody walks over those that ended before ---
+
+$node->safe_psql($db, 'ALTER TABLE chronicle_data.awaited_child SET (autovacuum_enabled = off)');
+my $marks = 'SELECT coalesce(sum(idx_scan), 0) AS scans, coalesce(sum(idx_tup_read), 0) AS entries FROM pg_stat_all_indexes WHERE indexrelname';
+make_workflow($node, $db, 'many', [ { id => 'each', nodeType => 'map.each', config => { items => { '$' => '$.input' }, workflow => 'fresh' } } ], []);
+my $many = $node->safe_psql($db, q{SELECT chronicle.execute_workflow('many', (SELECT jsonb_agg(i) FROM generate_series(1, 300) AS i))});
+wait_for($node, $db, "SELECT status FROM chronicle.executions WHERE execution_id = '$many'", 'completed', 'a map of 300 children ends');
+ok($node->poll_query_until($db, "SELECT scans >= 300 FROM ($marks = 'awaited_child_pkey') AS s"), 'each end of a child goes by the key');
+ok($node->poll_query_until($db, "SELECT entries >= 100 FROM ($marks = 'awaited_child_told') AS s"), 'the scheduler has told what it read');
+($scans, $tuples) = split /\|/, $node->safe_psql($db, "$marks = 'awaited_child_told'");
+note "$scans scans, $tuples entries";
+cmp_ok($tuples, '<', 20 * $scans + 3000, 'looks for ended children meet few that were seen before');
 
 $node->stop;
 done_testing();
