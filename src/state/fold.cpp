@@ -56,13 +56,17 @@ Fold::Fold(const Recipe &recipe, const std::string &stream, Snapshot snapshot)
     if (!found_)
         return;
     int64 hidden = store::hidden_versions(*found_, store::category_of(stream), snapshot);
+    if (hidden > found_->hidden) { // a retention may hide versions that are not there yet
+        int64 last = store::last_visible_version(found_->id, snapshot);
+        hidden = std::min(hidden, std::max({found_->hidden, found_->removed, last}));
+    }
     // Rows are missing: before the base snapshot nothing can be folded, also when retention would show more again.
     if (found_->removed > found_->hidden) {
         int64 base = base_version(found_->id, found_->hidden, snapshot);
         beginning_lost_ = base < found_->removed;
         hidden = std::max(hidden, base);
     }
-    cut_ = hidden > found_->hidden ? std::min(hidden, store::last_version(found_->id)) : 0;
+    cut_ = hidden > found_->hidden ? hidden : 0;
 }
 
 void Fold::check_beginning() const {

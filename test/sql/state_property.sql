@@ -44,11 +44,11 @@ BEGIN
         WHEN 3 THEN PERFORM drop_snapshots(name);
         WHEN 4, 8 THEN
             keep_count = CASE WHEN random() < 0.7 THEN 1 + (random() * 30)::int END;
-            keep_from = CASE WHEN random() < 0.3 THEN 1 + (random() * last)::int END;
+            keep_from = CASE WHEN random() < 0.3 THEN 1 + (random() * (last + 20))::int END; -- also beyond the end
             PERFORM set_stream_retention(name, max_count => keep_count, truncate_before => keep_from);
         WHEN 6, 7 THEN
             PERFORM scavenge();
-            removed = GREATEST(removed, last - keep_count, keep_from - 1);
+            removed = GREATEST(removed, last - keep_count, CASE WHEN keep_from > last THEN last ELSE keep_from - 1 END);
         WHEN 5 THEN -- undone, with the snapshot that it took
             BEGIN
                 PERFORM append_event_arrays(name, array_fill('T'::text, ARRAY[12]), array_fill('{"n": 5}'::jsonb, ARRAY[12]));
@@ -67,7 +67,7 @@ BEGIN
             END LOOP;
         END CASE;
         -- Now, with its version; at a random version; at one that may have been cut off.
-        cut = GREATEST(last - keep_count, keep_from - 1, deleted, removed);
+        cut = GREATEST(last - keep_count, CASE WHEN keep_from > last THEN last ELSE keep_from - 1 END, deleted, removed);
         state = COALESCE(states[cardinality(states)], '{"sum": 0, "count": 0, "last": 0}');
         SELECT l.state INTO kept FROM load_aggregate(name) AS l WHERE l.version = deleted + cardinality(states);
         IF kept IS DISTINCT FROM state THEN

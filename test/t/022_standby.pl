@@ -21,7 +21,7 @@ my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($primary, 'base', has_streaming => 1);
 $standby->start;
 
-my $log = "SELECT string_agg(stream, ' ' ORDER BY global_position) FROM chronicle.read_all(100)";
+my $log = "SELECT string_agg(stream, ' ' ORDER BY global_position) FROM chronicle.read_all(100, categories => '{open, late, new}')";
 
 # The log falls idle: the standby reaches its end all the same.
 wait_for($standby, 'postgres', "SELECT count(*) FROM chronicle.read_all(max_count => 1000)", '100',
@@ -40,6 +40,35 @@ is($standby->safe_psql('postgres', "SELECT count(*) FROM chronicle.events WHERE 
 $open->query_safe('COMMIT');
 $open->quit;
 wait_for($standby, 'postgres', $log, 'open-1 late-1 late-2', 'after its commit everything comes, in order');
+
+# Every read, also by a role that may read one category only.
+$primary->safe_psql('postgres', <<'SQL');
+SET search_path = public, chronicle;
+CREATE FUNCTION count_events(state jsonb, event chronicle.event) RETURNS jsonb LANGUAGE sql IMMUTABLE RETURN to_jsonb((state #>> '{}')::int + 1);
+SELECT create_aggregate('kept', 'count_events', '0', snapshot_every => 10);
+SELECT append_event_arrays('kept-1', array_fill('T'::text, ARRAY[12]), NULL), append_event('kept-2', 'T'), delete_stream('kept-2');
+SELECT set_stream_retention('kept-1', max_count => 3);
+CREATE ROLE "Of ""kept'" LOGIN;
+SELECT grant_category('"Of ""kept''"', 'kept', 'read');
+SQL
+my $every_read = <<'SQL';
+SET search_path = public, chronicle;
+SELECT stream_version('kept-1'), stream_version('kept-2'), stream_version('kept-none');
+SELECT version FROM read_stream('kept-1', backwards => true);
+SELECT stream, version FROM read_category('kept');
+SELECT stream, version FROM read_all(categories => '{kept}', filter => '$.version > 10');
+SELECT stream, version, event_count, deleted FROM streams WHERE category = 'kept' ORDER BY stream;
+SELECT category, streams, events FROM categories WHERE category = 'kept';
+SELECT stream, version FROM events WHERE category = 'kept' ORDER BY global_position;
+SELECT aggregate_state('kept-1'), aggregate_state('kept-1', 10), (SELECT count(*) FROM replay('kept-1'));
+SELECT position_at('-infinity'), position_at(now()) <= safe_position();
+SQL
+my $reads = $primary->safe_psql('postgres', $every_read);
+my $kept = "SELECT count(*) FROM chronicle.read_category('kept')"; # up to the mark, which the primary's scheduler notes
+wait_for($standby, 'postgres', $kept, '3', 'the events of a category');
+is($standby->safe_psql('postgres', $every_read), $reads, 'every read says on the standby what it says on the primary');
+is(sql_as($standby, 'postgres', q{Of "kept'}, $every_read), $reads, '… also to a role that may read one category');
+is(sql_as($standby, 'postgres', q{Of "kept'}, 'SELECT DISTINCT category FROM chronicle.read_all()'), 'kept', '… which sees nothing else');
 
 # What is written on the standby is refused, and says so.
 my (undef, undef, $refused) = $standby->psql('postgres', "SELECT chronicle.append_event('x-1', 'X')");
