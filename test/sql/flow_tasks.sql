@@ -116,7 +116,7 @@ SELECT count(*) FROM claim_tasks('nobody', 'w');
 -- Its node is held, because the run is paused: nobody looks at it every moment. The run goes on, and its attempt has failed.
 CALL tasks_start('held', '[["t", "task.external", {"queue": "h"}, {"timeout": "1 s", "on_failure": "continue"}]]') \gset
 BEGIN;
-SELECT count(*) FROM claim_tasks('h', 'slow', lease => '1010 ms', wait => '30 s');
+SELECT count(*) FROM claim_tasks('h', 'slow', lease => '3 s', wait => '30 s');
 SELECT pause_execution(:'run');
 COMMIT;
 CALL tasks_until(format('SELECT state = ''held'' FROM chronicle_data.node_task WHERE execution_id = %L', :'run'));
