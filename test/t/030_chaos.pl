@@ -116,11 +116,14 @@ for my $id ('child', grep { $_ ne 'child' } sort keys %shape) {
 # --- load and kills ---
 
 # A server that is going down or coming up refuses: what a start left is in table started, or nothing is.
-sub try_sql {
-    my ($sql) = @_;
-    my ($status) = $node->psql($db, $sql, on_error_stop => 1, extra_params => [ '-q', '-o', '/dev/null' ]);
-    return defined $status && $status == 0;
+# (A psql that is refused may be gone before it has read the statement: writing that to it then dies.)
+sub try_psql {
+    my ($sql, @options) = @_;
+    my ($status, $output) = eval { $node->psql($db, $sql, @options) };
+    return defined $status && $status == 0 ? $output // '' : undef;
 }
+
+sub try_sql { return defined try_psql($_[0], on_error_stop => 1, extra_params => [ '-q', '-o', '/dev/null' ]) }
 
 sub start_some {
     for my $id (grep { $_ ne 'child' } sort keys %shape) {
@@ -134,8 +137,7 @@ sub start_some {
 }
 
 sub wait_for_server {
-    local $PostgreSQL::Test::Utils::timeout_default = 60;
-    $node->poll_query_until($db, 'SELECT true') or die 'the server does not come up again';
+    wait_until(sub { try_sql('SELECT true') }, 'the server does not come up again');
     return;
 }
 
@@ -153,7 +155,7 @@ sub kill_something {
         return 'server, fast';
     }
     my $role = $dice < 0.8 ? "role = 'executor'" : $dice < 0.9 ? "role = 'scheduler'" : "role = 'launcher'";
-    my (undef, $pid) = $node->psql($db, "SELECT pid FROM chronicle.workers WHERE $role ORDER BY state <> 'busy', random() LIMIT 1");
+    my $pid = try_psql("SELECT pid FROM chronicle.workers WHERE $role ORDER BY state <> 'busy', random() LIMIT 1");
     return 'nothing' unless defined $pid && $pid =~ /^\d+$/;
     my $signal = $dice < 0.5 ? 'KILL' : 'TERM';
     kill $signal, $pid;
