@@ -44,6 +44,8 @@ extern "C" {
 #include "utils/snapmgr.h"
 }
 
+#include <unordered_set>
+
 namespace chronicle::projection {
 
 namespace {
@@ -55,6 +57,7 @@ constexpr int64 short_batch_us = 100000;
 constexpr int64 quick_batch_us = 5000; // who may go together with others
 constexpr int64 together_us = 10000; // no further batch is begun in a common transaction
 constexpr int together_limit_ms = 100; // for one batch in it
+constexpr int64 live_pause_ms = 50; // before appenders are kept out again
 constexpr int stays_alone = 20; // quick batches, after one that failed beside others
 
 // The mark of a process that died was found.
@@ -101,6 +104,9 @@ void set_growth(int64 id, bool batch_was_full, int64 took_us) {
     else if (took_us < short_batch_us)
         (*growth)[id] = std::min(growth_of(id) * 2, largest_growth);
 }
+
+// Inline projections that catch up, and whose last batch in this process came to the end of the log.
+std::unordered_set<int64> *at_the_end = nullptr;
 
 // By projection, in this process: 1 when the last batch was quick; below that, how many more must be.
 std::unordered_map<int64, int> *quickness = nullptr;
@@ -167,6 +173,26 @@ Collected collect(const Projection &projection, const Progress &progress, int li
     return {through, at_end, skipped};
 }
 
+// --- an inline projection comes to the end of the log, and goes live ---
+
+enum class Appenders { left_alone, kept_out, busy };
+
+// After a batch that came to the end, they are kept out before the next one: under a steady load each finds something.
+Appenders keep_out_at_the_end(const Projection &projection, const Progress &progress) {
+    if (!projection.is_inline || !at_the_end || !at_the_end->contains(projection.id) || !progress.fence ||
+        progress.position < *progress.fence)
+        return Appenders::left_alone;
+    return try_keep_appenders_out(projection.id) ? Appenders::kept_out : Appenders::busy;
+}
+
+void note_end(int64 id, const Progress &progress, bool at_end) {
+    if (!at_the_end)
+        at_the_end = new std::unordered_set<int64>();
+    at_end ? (void)at_the_end->insert(id) : (void)at_the_end->erase(id);
+    if (at_end && !progress.fence)
+        set_fence(id);
+}
+
 std::optional<int> next_limit(const Projection &projection, const Progress &progress) {
     if (!progress.batch_limit || *progress.batch_limit * 2 >= projection.options.batch_size)
         return std::nullopt;
@@ -198,6 +224,7 @@ void refuse_second_append(const Progress &progress, const Batch &batch) {
 // Inside the transaction, with the lock. Throws what went wrong; `attempt` then tells where.
 Outcome run_batch(const Projection &projection, const Progress &progress, int limit_ms, Attempt &attempt) {
     int own_limit_ms = projection.options.timeout_ms;
+    Appenders appenders = keep_out_at_the_end(projection, progress);
     Batch batch(projection);
     Collected collected{};
     {
@@ -224,17 +251,27 @@ Outcome run_batch(const Projection &projection, const Progress &progress, int li
     }
     attempt.note(batch); // for an error of the commit
     attempt.put_aside = collected.parked;
-    bool goes_live = projection.is_inline && collected.at_end && batch.size() == 0 && collected.parked == 0;
-    if (goes_live)
-        return go_live(projection, progress, collected.through) ? Outcome::worked : Outcome::nothing;
+    if (appenders == Appenders::kept_out && collected.at_end && collected.parked == 0) {
+        go_live(projection, progress, collected.through, batch.size());
+        return Outcome::worked;
+    }
+    if (projection.is_inline)
+        note_end(projection.id, progress, collected.at_end);
     if (collected.through == progress.position && (progress.status == "running" || projection.is_inline)) {
         if (progress.lease_slot)
             clear_mark(projection.id);
-        return Outcome::nothing;
+        if (!projection.is_inline)
+            return Outcome::nothing;
+        bool must_wait = appenders == Appenders::busy || (progress.fence && progress.position < *progress.fence);
+        if (must_wait)
+            postpone(projection.id, live_pause_ms);
+        return must_wait ? Outcome::nothing : Outcome::worked; // the next look keeps appenders out
     }
     bool caught_up = collected.at_end && !projection.is_inline;
     save_progress(projection, progress, collected.through, batch.size(), caught_up ? "running" : progress.status,
                   next_limit(projection, progress));
+    if (appenders == Appenders::busy)
+        postpone(projection.id, live_pause_ms);
     attempt.saved = true;
     return collected.at_end ? Outcome::worked : Outcome::filled;
 }

@@ -16,7 +16,8 @@
 // the projection was committed may not know of it, and not hold the lock. Such events lie at or below the fence: the
 // last position that was given when the worker first saw the projection. It goes live only when the mark has passed
 // that. Once it holds the lock, every event that it follows is over, whatever the mark says, and it reads to the very
-// end.
+// end. Under a steady load there is always something left: so, once a batch has come to the end of the log, the worker
+// takes the lock before the next one.
 //
 // What handlers append in their turn is applied after all of what they were called for: nested appends leave their
 // events to the outermost one, which works through them in the order of the log. (Applied at once, a projection would
@@ -53,17 +54,7 @@ namespace chronicle::projection {
 namespace {
 
 constexpr int patience_of_worker_ms = 100;
-constexpr int64 fence_pause_ms = 50;
 constexpr int most_nested = 1000; // appends by handlers, in one append
-
-void set_fence(int64 id) {
-    static constexpr Oid types[] = {INT8OID, INT8OID};
-    static pg::Statement update{"UPDATE chronicle_data.projection_progress SET fence = $2 WHERE projection_id = $1",
-                                types};
-    access::EngineScope engine;
-    pg::Values values;
-    update.run(values.int8(id).int8(store::order::last_given()));
-}
 
 // What the projection has not seen yet, to the end of the log; the caller keeps appenders out. Returns its end.
 int64 apply_rest(const Projection &projection, const Progress &progress, int64 position, int64 &applied) {
@@ -243,25 +234,26 @@ void keep_appenders_out(int64 id, int patience_ms) {
     pg::lock(pg::LockKind::projection_appenders, static_cast<uint64>(id), ExclusiveLock);
 }
 
-bool go_live(const Projection &projection, const Progress &progress, int64 position) {
-    if (!progress.fence) {
-        set_fence(projection.id);
-        return true;
-    }
-    std::optional<pg::Error> failed;
-    if (position >= *progress.fence)
-        failed = pg::attempt([&]() { keep_appenders_out(projection.id, patience_of_worker_ms); });
+bool try_keep_appenders_out(int64 id) {
+    std::optional<pg::Error> failed = pg::attempt([&]() { keep_appenders_out(id, patience_of_worker_ms); });
     if (failed && failed->sqlstate() != ERRCODE_LOCK_NOT_AVAILABLE)
         throw *failed;
-    if (failed || position < *progress.fence) {
-        postpone(projection.id, fence_pause_ms);
-        return false;
-    }
-    int64 applied = 0;
-    int64 end = apply_rest(projection, progress, progress.position, applied);
+    return !failed;
+}
+
+void set_fence(int64 id) {
+    static constexpr Oid types[] = {INT8OID, INT8OID};
+    static pg::Statement update{"UPDATE chronicle_data.projection_progress SET fence = $2 WHERE projection_id = $1",
+                                types};
+    access::EngineScope engine;
+    pg::Values values;
+    update.run(values.int8(id).int8(store::order::last_given()));
+}
+
+void go_live(const Projection &projection, const Progress &progress, int64 position, int64 applied) {
+    int64 end = apply_rest(projection, progress, position, applied);
     save_progress(projection, progress, end, applied, "running", std::nullopt);
     projections_changed();
-    return true;
 }
 
 bool follows_inline(const store::StoredBatch &stored) {

@@ -76,7 +76,7 @@ append_to_file($steady, <<'SQL');
 \set amount random(1, 1000)
 SELECT chronicle.append_event('steady-' || :stream, 'sold', jsonb_build_object('amount', :amount::int));
 SQL
-my $load = IPC::Run::start([ 'pgbench', '-n', '-c', 4, '-T', 300, '-f', $steady, $node->connstr($db) ], '<', \undef, '>', \my $loaded, '2>&1');
+my $load = IPC::Run::start([ 'pgbench', '-n', '-c', 8, '-T', 300, '-f', $steady, $node->connstr($db) ], '<', \undef, '>', \my $loaded, '2>&1');
 wait_for($node, $db, "SELECT count(*) > 100 FROM chronicle.events WHERE category = 'steady'", 't', 'there are events, and more come');
 as_keeper(<<'SQL');
 CREATE TABLE steady_sums (LIKE sums INCLUDING ALL);
