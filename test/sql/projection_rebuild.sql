@@ -12,7 +12,7 @@ CREATE SCHEMA shop AUTHORIZATION regress_rebuild_owner;
 CREATE FUNCTION public.rebuilt() RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
     FOR i IN 1..600 LOOP
-        EXIT WHEN (SELECT parts FROM leftovers()) = 0;
+        EXIT WHEN (SELECT parts FROM leftovers()) = 0 AND NOT EXISTS (SELECT FROM chronicle.projections WHERE status = 'rebuilding');
         PERFORM pg_sleep(0.1);
     END LOOP;
     RETURN (SELECT string_agg(name || ': ' || status || coalesce(', ' || last_error, ''), E'\n' ORDER BY name) FROM chronicle.projections
