@@ -72,10 +72,26 @@ Batch::Batch(const Claim &claim, const Claimant &claimant, bool alone)
     else
         known_ = load_state(claim.execution, graph());
     state_ = known_->state;
+    check_still_claimed();
     const char *owner = execution_.owner.c_str();
     owner_role_ = pg::call([&]() noexcept { return get_role_oid(owner, false); });
     alone_ = alone_ || execution_.status == "paused"; // what runs already ends; nothing else begins
     begun_ = GetCurrentTimestamp();
+}
+
+// Who cancelled the node between our claim and the start of our job found nobody to interrupt.
+void Batch::check_still_claimed() const {
+    static constexpr Oid types[] = {UUIDOID, INT4OID, INT4OID};
+    static pg::Statement find{"SELECT FROM chronicle_data.node_task WHERE execution_id = $1 AND node_index = $2 "
+                              "AND state = 'running' AND attempt = $3",
+                              types};
+    bool is_there = !core::is_final(state_.nodes[static_cast<size_t>(claim_.node_index)]);
+    if (claim_.compensating) { // the node's own state is final
+        pg::Values values;
+        is_there = !find.run(values.uuid(claim_.execution).int4(claim_.node_index).int4(claim_.attempt)).empty();
+    }
+    if (!is_there)
+        throw LeaseLost{};
 }
 
 // --- what nodes ask for ---

@@ -67,6 +67,7 @@ private:
     bool is_full() const;
     void record();
     int64 patience() const;
+    void check_still_claimed() const;
     void verify_lease();
     void replay(Member &member, Progress &progress);
     void settle_wait(Member &member, Progress &progress);
