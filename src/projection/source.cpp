@@ -95,13 +95,11 @@ TimestampTz look(std::vector<worker::Demand> &demands) {
             demand = demands.insert(demands.end(), worker::Demand{.owner = open.projection->owner});
         demand->follows |= parts_of(open);
         // One executor follows them all; more for those that have much to do.
-        if (has_work(open, mark, now) && (demand->ready == 0 || mark - open.position > far_behind))
-            demand->ready++;
+        if (has_work(open, mark, now) && (demand->shares == 0 || mark - open.position > far_behind))
+            demand->shares++;
         if (open.rebuilt_beside)
-            demand->ready += count_rebuild_steps(*open.projection, now, due);
+            demand->shares += count_rebuild_steps(*open.projection, now, due);
     }
-    for (worker::Demand &demand : demands)
-        demand.ready = std::max<int64>(0, demand.ready - worker::busy_with(access::find_role(demand.owner), number));
     return due;
 }
 

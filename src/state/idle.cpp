@@ -67,7 +67,7 @@ TimestampTz look(std::vector<worker::Demand> &demands) {
     for (uint64 i = 0; i < rows.count; i++) {
         TimestampTz at = rows[i].time(2);
         if (at <= now)
-            demands.push_back({rows[i].text(1), 1, 0});
+            demands.push_back({.owner = rows[i].text(1), .ready = 1});
         else
             due = std::min(due, at);
     }

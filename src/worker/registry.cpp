@@ -251,16 +251,6 @@ bool may_take(int source) {
     return true;
 }
 
-int busy_with(Oid role, int source) {
-    int busy = 0;
-    RegistryLock lock;
-    for (int i = 0; i < registry->executors; i++) {
-        const ExecutorSlot &e = executor_slot(i);
-        busy += e.state == ExecutorState::busy && e.database == MyDatabaseId && e.role == role && e.source == source;
-    }
-    return busy;
-}
-
 std::vector<int64> take_lost_subjects(int source) {
     std::vector<int64> lost;
     lost.reserve(static_cast<size_t>(registry->executors));

@@ -99,8 +99,6 @@ void wake(int process);
 
 /// False when another kind of work waits, has no executor, and this is the last one that it could get.
 bool may_take(int source);
-/// Executors of a role in this database that take a step of a source now.
-int busy_with(Oid role, int source);
 
 /// Jobs of this database with a subject in which an executor ended, other than by a shutdown; each is told once.
 std::vector<int64> take_lost_subjects(int source);

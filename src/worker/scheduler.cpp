@@ -124,9 +124,10 @@ Owner look_up_owner(const std::string &name) {
     return {found.role, found.login, found.connect};
 }
 
-// Executors of one owner here: all, and those that look for work or soon will.
+// Executors of one owner here: all, those that look for work or soon will, and those that are at work, by source.
 struct Staff {
     int all = 0, waiting = 0;
+    int busy[max_sources] = {};
 };
 
 Staff staff_of(Oid role) {
@@ -137,8 +138,7 @@ Staff staff_of(Oid role) {
         if (e.state == ExecutorState::free || e.database != MyDatabaseId || e.role != role)
             continue;
         staff.all++;
-        if (e.state != ExecutorState::busy)
-            staff.waiting++;
+        e.state == ExecutorState::busy ? staff.busy[e.source]++ : staff.waiting++;
     }
     return staff;
 }
@@ -251,47 +251,74 @@ std::string why_unable(const std::string &name, const Owner &owner) {
     return "";
 }
 
-// Executors for everybody who has work. Returns true when more are needed than could be had.
-bool staff_owners(const std::vector<Demand> &demands) {
-    bool short_of_slots = false;
-    for (const Demand &d : demands) {
-        if (d.ready == 0)
+// What one owner's work wants, by source.
+struct Need {
+    std::string owner;
+    Demand of[max_sources];
+
+    bool any() const {
+        return std::any_of(std::begin(of), std::end(of), [](const Demand &d) { return d.ready + d.shares > 0; });
+    }
+    uint8 follows() const {
+        uint8 parts = 0;
+        for (const Demand &d : of)
+            parts |= d.follows;
+        return parts;
+    }
+};
+
+// Executors for everybody who has work. Returns true when more are needed than could be had. Who is at work and who
+// looks for it is seen in one look at the registry: an executor that goes over from one to the other counts once.
+bool staff_owners(const std::vector<Need> &needs) {
+    bool short_of_slots = false, unattended[max_sources] = {};
+    for (const Need &need : needs) {
+        if (!need.any())
             continue;
         pg::start_transaction();
-        Owner owner = look_up_owner(d.owner);
+        Owner owner = look_up_owner(need.owner);
         pg::commit_transaction();
-        std::string unable = why_unable(d.owner, owner);
+        std::string unable = why_unable(need.owner, owner);
         if (!unable.empty()) {
             for (int i = 0; i < source_count(); i++)
-                source(i).fail_owner(d.owner, ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION, unable);
-            start_failures->erase(d.owner);
+                source(i).fail_owner(need.owner, ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION, unable);
+            start_failures->erase(need.owner);
             continue;
         }
         Staff staff = staff_of(owner.role);
-        if (staff.waiting > 0)
+        int64 ready = 0;
+        for (int i = 0; i < source_count(); i++) {
+            int64 here = need.of[i].ready + std::max<int64>(0, need.of[i].shares - staff.busy[i]);
+            unattended[i] |= here > 0;
+            ready += here;
+        }
+        if (ready > 0 && staff.waiting > 0)
             wake_idle(owner.role);
-        int64 wanted = std::min<int64>(d.ready - staff.waiting, settings::worker_processes - staff.all);
+        int64 wanted = std::min<int64>(ready - staff.waiting, settings::worker_processes - staff.all);
         for (int64 i = 0; i < wanted; i++)
-            if (!start_executor(d.owner, owner)) {
+            if (!start_executor(need.owner, owner)) {
                 short_of_slots |= staff.all == 0 && i == 0;
                 break;
             }
     }
+    RegistryLock lock;
+    for (int i = 0; i < source_count(); i++)
+        set_waiting(i, unattended[i]);
     return short_of_slots;
 }
 
 // What appends shall wake. True when that has grown: events that came in between woke nobody.
-bool publish_followed(const std::vector<Demand> &demands) {
+bool publish_followed(const std::vector<Need> &needs) {
     uint8 followed = 0, unattended = 0;
-    for (const Demand &d : demands) {
-        if (d.follows == 0)
+    for (const Need &need : needs) {
+        uint8 parts = need.follows();
+        if (parts == 0)
             continue;
         pg::start_transaction();
-        Oid role = look_up_owner(d.owner).role;
+        Oid role = look_up_owner(need.owner).role;
         pg::commit_transaction();
-        followed |= d.follows;
+        followed |= parts;
         if (staff_of(role).all == 0)
-            unattended |= d.follows;
+            unattended |= parts;
     }
     RegistryLock lock;
     DatabaseSlot *slot = find_database(MyDatabaseId, false);
@@ -308,32 +335,25 @@ bool publish_followed(const std::vector<Demand> &demands) {
     return grown;
 }
 
-// One entry for each owner, with what all its sources want.
-void add_demand(std::vector<Demand> &all, const Demand &more) {
-    auto same = std::find_if(all.begin(), all.end(), [&](const Demand &d) { return d.owner == more.owner; });
-    if (same == all.end()) {
-        all.push_back(more);
-        return;
-    }
-    same->ready += more.ready;
-    same->follows |= more.follows;
+Need &need_of(std::vector<Need> &all, const std::string &owner) {
+    auto found = std::find_if(all.begin(), all.end(), [&](const Need &n) { return n.owner == owner; });
+    return found == all.end() ? all.emplace_back(Need{.owner = owner, .of = {}}) : *found;
 }
 
 // Asks all sources, in a transaction; `due`: when the next work is due by the clock.
-std::vector<Demand> ask_sources(TimestampTz &due) {
-    std::vector<Demand> all;
+std::vector<Need> ask_sources(TimestampTz &due) {
+    std::vector<Need> all;
     for (int i = 0; i < source_count(); i++) {
-        std::vector<Demand> own;
-        TimestampTz next = source(i).look(own);
+        std::vector<Demand> demands;
+        TimestampTz next = source(i).look(demands);
         if (next != 0 && (due == 0 || next < due))
             due = next;
-        bool any = false;
-        for (const Demand &d : own) {
-            any |= d.ready > 0;
-            add_demand(all, d);
+        for (const Demand &d : demands) {
+            Demand &sum = need_of(all, d.owner).of[i];
+            sum.ready += d.ready;
+            sum.shares += d.shares;
+            sum.follows |= d.follows;
         }
-        RegistryLock lock;
-        set_waiting(i, any);
     }
     return all;
 }
@@ -401,9 +421,9 @@ long look() {
     TimestampTz due = run_chores();
     pg::start_transaction();
     store::note_floor();
-    std::vector<Demand> demands = ask_sources(due);
+    std::vector<Need> needs = ask_sources(due);
     pg::commit_transaction();
-    bool short_of_slots = staff_owners(demands), again = publish_followed(demands);
+    bool short_of_slots = staff_owners(needs), again = publish_followed(needs);
     {
         RegistryLock lock;
         set_starving(short_of_slots);

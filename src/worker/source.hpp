@@ -22,6 +22,7 @@ enum LogPart : uint8 { log_of_users = 1, log_of_runs = 2 };
 struct Demand {
     std::string owner;
     int64 ready = 0; // steps that could be taken now and that nobody takes (counted up to a limit)
+    int64 shares = 0; // work for so many executors at once, those that are at it included
     uint8 follows = 0; // LogParts whose commits make more work
 };
 

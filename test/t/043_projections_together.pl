@@ -182,6 +182,16 @@ $appended = as_keeper("SELECT count(*) FROM events WHERE category = 't'");
 $node->safe_psql($db, "DELETE FROM kept.noted WHERE projection = 'last'");
 all_is_well('reset');
 
+# --- one executor is enough, however often the scheduler looks ---
+
+my $followers = "SELECT count(*) FROM chronicle.workers WHERE role = 'executor' AND owner = 'keeper'";
+$node->safe_psql($db, "SELECT pg_terminate_backend(pid) FROM chronicle.workers WHERE role = 'executor' AND owner = 'keeper'");
+$load = IPC::Run::start([ 'pgbench', '-n', '-c', 4, '-R', 300, '-T', 300, '-f', $script, $node->connstr($db) ], '<', \undef, '>', \$out, '2>&1');
+wait_for($node, $db, $followers, 1, 'an executor follows the appends');
+my $looks = $node->safe_psql($db, join ';', ('SELECT pg_reload_conf()', 'SELECT pg_sleep(0.005)') x 1000, $followers); # not a wait: a load
+is([ split /\n/, $looks ]->[-1], 1, '… and no second one is started beside it');
+$load->kill_kill;
+
 # --- killed while they go together ---
 
 my ($killed, $exact) = (0, 0);
