@@ -1,5 +1,5 @@
 # docs/reference and the catalog say the same, both ways: whatever a user can call, read, set or catch is described, and
-# whatever is described exists.
+# whatever is described exists. What README.md and the pages in docs show in SQL runs, or fails as they say.
 use strict;
 use warnings FATAL => 'all';
 
@@ -144,14 +144,77 @@ same_names(
 
 # --- links between the pages ---
 
+# Path from the root => text: all pages that a reader finds from README.md.
+my %text = map { s{^\Q$root\E/}{}r => slurp_file($_) } "$root/README.md", "$root/CONTRIBUTING.md", glob("$root/docs/*.md"), glob("$root/docs/reference/*.md"),
+  glob("$root/src/*/README.md");
+
 # A heading's anchor, as GitHub makes it.
 my %anchor;
-for my $name (keys %page) {
-    $anchor{"$name.md#" . lc($_) =~ s/[^\w\- ]//gr =~ s/ /-/gr} = 1 for $page{$name} =~ /^#+ (.*)$/gm;
-    $anchor{"$name.md"} = 1;
+for my $path (keys %text) {
+    $anchor{"$path#" . lc($_) =~ s/[^\w\- ]//gr =~ s/ /-/gr} = 1 for $text{$path} =~ /^#+ (.*)$/gm;
 }
-my @links = map { my $name = $_; map { /^#/ ? "$name.md$_" : $_ } $page{$name} =~ /\]\(([^)\s]+)\)/g } sort keys %page;
-is_deeply([ grep { m{^\.\./} ? !-e "$root/docs/reference/" . s/#.*//r : !$anchor{$_} } @links ], [], 'every link leads somewhere');
+# What a page links to, as a path from the root.
+sub targets {
+    my ($path) = @_;
+    my @targets = map { /^#/ ? "$path$_" : ($path =~ m{^(.*/)} ? $1 : '') . $_ } grep { !m{^https?:} } $text{$path} =~ /\]\(([^)\s]+)\)/g;
+    for (@targets) { 1 while s{[^/]+/\.\./}{} }
+    return @targets;
+}
+my @links = map { targets($_) } sort keys %text;
+is_deeply([ grep { /#/ && /\.md/ ? !$anchor{$_} : !-e "$root/$_" } @links ], [], 'every link leads somewhere');
+my %linked = map { s/#.*//r => 1 } @links;
+is_deeply([ grep { $_ ne 'README.md' && !$linked{$_} } sort keys %text ], [], 'every page is linked to');
+
+# --- what the pages show can be done ---
+
+# A page's blocks of SQL, and of psql with its prompt (=>, chronicle=#), run in their order in a database of its own, by an
+# operator unless this says another level, or that it takes a superuser. An error is one that the text announces:
+#   -- CH001: …        in a comment: this block fails with it; "-- 55000 when …": it may
+#   ERROR:  message    the first line of the output that follows the block
+my %level = (retention => 'admin', functions => 'admin', settings => 'superuser', operations => 'superuser');
+my %before = map { $_ => slurp_file("$root/test/data/reference.sql") } qw(functions views);
+$node->safe_psql($db, 'CREATE ROLE newcomer LOGIN; CREATE ROLE shop; CREATE ROLE partner');
+
+# [place, SQL, pattern of each error that must come, … that may come]
+sub blocks {
+    my ($path) = @_;
+    my @blocks;
+    while ($text{$path} =~ /^```(\w*)\n(.*?)^```\n(?:(?=\n?```\n(ERROR: [^\n]*)))?/gms) {
+        my ($language, $sql, $error) = ($1, $2, $3);
+        my $place = "$path:" . (1 + (() = substr($text{$path}, 0, $-[0]) =~ /\n/g));
+        if ($language eq '' && $sql =~ /\A\w*=[>#] (.*?;)$(?:\n(ERROR: [^\n]*))?/ms) {
+            ($language, $sql, $error) = ('sql', $1, $2);
+        }
+        next if $language ne 'sql';
+        my @must = map { qr/^$_: / } $sql =~ /-- (CH\d{3}|\d\w{4}):/g;
+        push @must, qr/: \Q$1\E$/ if defined $error && $error =~ /ERROR:  (?:CH\d{3}: )?(.*)/;
+        push @blocks, [ $place, $sql, \@must, [ map { qr/^$_: / } $sql =~ /-- (CH\d{3}|\d\w{4}) when/g ] ];
+    }
+    return @blocks;
+}
+
+for my $path (sort grep { !m{^src/} } keys %text) {
+    my @blocks = blocks($path) or next;
+    my ($page) = $path =~ m{([^/]+)\.md$};
+    my $level = $level{$page} // 'operator';
+    $node->safe_psql($db, "CREATE DATABASE mydb OWNER newcomer; ALTER DATABASE mydb SET search_path = public, chronicle");
+    $node->safe_psql('mydb', 'CREATE EXTENSION chronicle' . ($level eq 'superuser' ? '' : "; SELECT chronicle.grant_access('newcomer', '$level')"));
+    my $script = "\\set VERBOSITY verbose\n" . ($before{$page} // '') . join '', map { "\\warn \@$_->[0]\n$_->[1]\n" } @blocks;
+    my ($status, $out, $errors) =
+      $node->psql('mydb', $script, on_error_stop => 0, extra_params => $level eq 'superuser' ? [] : [ '-U', 'newcomer' ]);
+    my ($first, @said) = split /^@/m, $errors;
+    is($first, '', "$path: what it builds on is there") if $before{$page};
+    is(scalar @said, scalar @blocks, "$path: each block ends where it seems to");
+    for my $block (@blocks) {
+        my ($place, undef, $must, $may) = @$block;
+        my ($said) = grep { /^\Q$place\E\n/ } @said;
+        my @failed = ($said // 'not run') =~ /ERROR:  (.*)/g;
+        my @missing = grep { my $wanted = $_; !grep { /$wanted/ } @failed } @$must;
+        my @unexpected = grep { my $message = $_; !grep { $message =~ $_ } @$must, @$may } @failed;
+        ok(!@missing && !@unexpected, "$place runs as it says") or diag("missing: @missing; unexpected: @unexpected");
+    }
+    $node->safe_psql($db, 'DROP DATABASE mydb');
+}
 
 $node->stop;
 done_testing();
