@@ -58,7 +58,7 @@ build/include/valijson/validator.hpp:
 src/core/schema.o: | $(VALIJSON_HEADERS)
 
 # The version is compiled in: a library of another version than the schema refuses to work.
-src/store/catalog.o: chronicle.control Makefile
+src/catalog/objects.o: chronicle.control Makefile
 
 # The testing-only module: proves the seam in regress, never installed by default.
 TESTING_SOURCES := $(wildcard src/testing/*.cpp)

@@ -9,6 +9,7 @@
 #include "settings.hpp"
 #include "state/idle.hpp"
 #include "state/snapshot.hpp"
+#include "store/floor.hpp"
 #include "store/head.hpp"
 #include "store/order.hpp"
 #include "store/scavenge.hpp"
@@ -64,6 +65,7 @@ extern "C" PGDLLEXPORT void _PG_init() {
     chronicle::worker::add_chore(chronicle::flow::remove_expired_runs);
     chronicle::worker::add_chore(chronicle::command::remove_old_commands);
     chronicle::worker::add_chore(chronicle::store::scavenge_in_background);
+    chronicle::worker::add_chore(chronicle::store::note_floor);
     chronicle::flow::init_triggers();
     chronicle::projection::init();
     chronicle::worker::init_ddl_hook();

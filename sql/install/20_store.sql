@@ -142,7 +142,7 @@ CREATE TYPE chronicle.event AS (
 );
 COMMENT ON TYPE chronicle.event IS 'One event, as every read returns it; the same columns as view events.';
 
--- For view events (src/store/own_events.cpp).
+-- For view events (src/store/event_view.cpp).
 CREATE FUNCTION chronicle_data.own_unnamed_events() RETURNS SETOF chronicle.event
     LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1 AS 'MODULE_PATHNAME', 'chronicle_own_unnamed_events';
 

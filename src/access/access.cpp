@@ -1,12 +1,12 @@
 // Checking rights. What a role may do is worked out from two tables of role names (levels, and grants of categories),
 // and kept per role until a role, a membership, a grant or the extension changes.
 #include "access/access.hpp"
+#include "catalog/names.hpp"
 
 #include "access/rights.hpp"
+#include "catalog/cached_table.hpp"
+#include "catalog/objects.hpp"
 #include "pg/relation.hpp"
-#include "store/cached_table.hpp"
-#include "store/catalog.hpp"
-#include "store/stream.hpp"
 
 extern "C" {
 #include "catalog/namespace.h"
@@ -42,7 +42,7 @@ struct Cache {
 Cache *cache = nullptr;
 uint64 role_changes = 0;
 bool registered = false;
-store::CachedTable level_table{"access_level"}, category_table{"access_category"};
+catalog::CachedTable level_table{"access_level"}, category_table{"access_category"};
 
 void on_role_change(Datum, int, uint32) { role_changes++; }
 
@@ -117,7 +117,7 @@ const Rights &rights_of(Oid role) {
         *cache = Cache{basis, {}};
     if (auto found = cache->by_role.find(role); found != cache->by_role.end())
         return found->second;
-    Oid owner = store::catalog().owner;
+    Oid owner = catalog::objects().owner;
     Rights rights;
     if (pg::call([&]() noexcept { return superuser_arg(role) || has_privs_of_role(role, owner); }))
         rights.level = Level::admin;
@@ -132,7 +132,7 @@ const Rights &own_rights() { return rights_of(GetUserId()); }
 std::string_view category_of_rights(std::string_view stream) {
     if (stream.starts_with(stream_events_prefix))
         stream.remove_prefix(stream_events_prefix.size());
-    return store::category_of(stream);
+    return catalog::category_of(stream);
 }
 
 // As regrole reads it, in quotes.
@@ -213,7 +213,7 @@ OwnerScope::OwnerScope(Oid owner, const std::optional<std::string> &search_path)
         settings_.set("search_path", "pg_catalog, pg_temp");
 }
 
-EngineScope::EngineScope() : user_(store::catalog().owner, SECURITY_LOCAL_USERID_CHANGE) {
+EngineScope::EngineScope() : user_(catalog::objects().owner, SECURITY_LOCAL_USERID_CHANGE) {
     settings_.set("search_path", "pg_catalog, pg_temp");
 }
 

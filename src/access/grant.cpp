@@ -1,6 +1,6 @@
 // The SQL functions that give and take rights. Rows hold role names, so that a dump restored elsewhere means the same.
 #include "access/rights.hpp"
-#include "store/stream.hpp"
+#include "catalog/names.hpp"
 
 namespace chronicle::access {
 
@@ -53,12 +53,12 @@ void change_level(FunctionCallInfo fcinfo, bool grant) {
 
 std::string category_argument(const pg::Arguments &arguments) {
     std::string category = arguments.required_text(1, "category");
-    store::check_name(category, "category");
+    catalog::check_name(category, "category");
     if (category.find('-') != std::string::npos)
         pg::raise(ERRCODE_INVALID_PARAMETER_VALUE,
                   {.message = "\"" + category + "\" is no category: a category has no \"-\"",
                    .hint = "The category of a stream is the part of its name before the first \"-\"."});
-    if (category.front() == '$' || category == store::workflow_category)
+    if (category.front() == '$' || category == catalog::workflow_category)
         pg::raise(ERRCODE_RESERVED_NAME,
                   {.message = "category \"" + category + "\" is reserved",
                    .hint = "Events of runs go by the rights on the run, and what happened to a stream is seen by those "

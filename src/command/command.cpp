@@ -13,6 +13,8 @@
 #include "core/json.hpp"
 
 #include "access/access.hpp"
+#include "catalog/names.hpp"
+#include "catalog/objects.hpp"
 #include "command/log.hpp"
 #include "pg/relation.hpp"
 #include "pg/user_function.hpp"
@@ -20,7 +22,6 @@
 #include "state/aggregate.hpp"
 #include "state/fold.hpp"
 #include "store/append.hpp"
-#include "store/catalog.hpp"
 #include "store/stream.hpp"
 
 extern "C" {
@@ -40,7 +41,7 @@ namespace {
 
 // The stream's newest version that another transaction wrote; 0: none.
 int64 newest_of_others(int64 stream_id) {
-    const store::Catalog &c = store::catalog();
+    const catalog::Objects &c = catalog::objects();
     pg::IndexReader reader(c.event, c.event_stream_version_key, SnapshotSelf);
     reader.key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(stream_id));
     bool is_null;
@@ -53,7 +54,7 @@ int64 newest_of_others(int64 stream_id) {
 }
 
 bool is_visible(int64 stream_id, int64 version) {
-    const store::Catalog &c = store::catalog();
+    const catalog::Objects &c = catalog::objects();
     Snapshot snapshot = pg::call([]() noexcept { return GetTransactionSnapshot(); });
     pg::IndexReader reader(c.event, c.event_stream_version_key, snapshot);
     reader.key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(stream_id));
@@ -133,9 +134,9 @@ std::shared_ptr<const state::Aggregate> deciding_aggregate(const std::string &st
 // --- the call ---
 
 void check(const Command &command) {
-    store::check_name(command.stream, "stream name");
-    store::check_not_reserved(command.stream);
-    store::check_name(command.name, "command");
+    catalog::check_name(command.stream, "stream name");
+    catalog::check_not_reserved(command.stream);
+    catalog::check_name(command.name, "command");
     if (!JB_ROOT_IS_OBJECT(pg::call([&]() noexcept { return DatumGetJsonbP(command.metadata); })))
         pg::raise(ERRCODE_INVALID_PARAMETER_VALUE, {.message = "metadata must be a JSON object"});
 }
@@ -143,7 +144,7 @@ void check(const Command &command) {
 // `raises`: a rejection leaves by its error, so what decide() did needs no savepoint.
 Answer execute(const Command &command, bool raises) {
     check(command);
-    access::require_append(store::category_of(command.stream));
+    access::require_append(catalog::category_of(command.stream));
     std::shared_ptr<const state::Aggregate> aggregate = deciding_aggregate(command.stream);
     pg::call([]() noexcept { PreventCommandIfReadOnly("execute_command"); });
     store::lock_streams_sorted({command.stream});

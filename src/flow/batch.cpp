@@ -3,13 +3,13 @@
 
 #include "flow/batch_context.hpp"
 #include "flow/compensation.hpp"
-#include "flow/constraints.hpp"
 #include "flow/patience.hpp"
-#include "flow/sandbox.hpp"
 #include "flow/waiting.hpp"
 #include "settings.hpp"
+#include "worker/constraints.hpp"
 #include "worker/executor.hpp"
 #include "worker/registry.hpp"
+#include "worker/sandbox.hpp"
 
 extern "C" {
 #include "pgstat.h"
@@ -276,15 +276,15 @@ void Batch::run_member(int node, int attempt, int deadline_ms) {
         worker::Deadline deadline(budgeted ? deadline_ms : timeout);
         error = pg::attempt([&]() {
             pg::MemoryScope memory("chronicle node");
-            Sandbox sandbox(owner_role_, definition_->search_path);
-            ConstraintWatch constraints;
+            worker::Sandbox sandbox(owner_role_, definition_->search_path);
+            worker::ConstraintWatch constraints;
             member.output = execute(node);
             constraints_set_ = constraints.check();
             if (!claim_.compensating && !member.waits()) {
                 store_output(node, member);
                 member.result.live_edges = decide_edges(node, member);
             }
-            clean_session();
+            worker::clean_session();
             if (worker::Deadline::passed()) // and the node's SQL swallowed it: not the result that it would have had
                 pg::raise(ERRCODE_QUERY_CANCELED, {.message = "the node was asked to stop"});
         });
@@ -293,7 +293,7 @@ void Batch::run_member(int node, int attempt, int deadline_ms) {
     if (worker::Job::cancel_requested())
         throw LeaseLost{};
     if (error) {
-        clean_session();
+        worker::clean_session();
         if (budgeted && timed_out) { // not a failure: it runs alone, later
             if (!slow_nodes)
                 slow_nodes = new std::unordered_set<uint64>();

@@ -10,10 +10,10 @@
 // while the children of one map end.
 #include "flow/child.hpp"
 
+#include "catalog/objects.hpp"
 #include "flow/queue.hpp"
 #include "pg/relation.hpp"
 #include "pg/xact.hpp"
-#include "store/catalog.hpp"
 
 extern "C" {
 #include "access/stratnum.h"
@@ -39,7 +39,7 @@ using Calls = std::map<int64, Call>; // by the call's number
 
 // Children in this state, at most so many; `visit` is called for each. False: there may be more.
 template <typename Visit> bool read_marks(const char *state, int limit, Visit visit) {
-    const store::Catalog &c = store::catalog();
+    const catalog::Objects &c = catalog::objects();
     pg::LatestSnapshotScope snapshot;
     pg::IndexReader reader(c.awaited_child, c.awaited_child_told, GetActiveSnapshot());
     reader.key(1, BTEqualStrategyNumber, F_TEXTEQ, pg::make_text(state), C_COLLATION_OID);
@@ -72,7 +72,7 @@ bool any_abandoned() {
 }
 
 bool any_running(int64 call) {
-    const store::Catalog &c = store::catalog();
+    const catalog::Objects &c = catalog::objects();
     pg::LatestSnapshotScope snapshot;
     pg::IndexReader reader(c.awaited_child, c.awaited_child_running, GetActiveSnapshot());
     reader.key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(call));

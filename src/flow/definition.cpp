@@ -3,11 +3,11 @@
 #include "flow/definition.hpp"
 #include "flow/schedule.hpp"
 
+#include "catalog/objects.hpp"
 #include "pg/lock.hpp"
 #include "pg/xact.hpp"
 #include "settings.hpp"
 #include "sqlstates.hpp"
-#include "store/catalog.hpp"
 
 extern "C" {
 #include "access/htup_details.h"
@@ -253,7 +253,7 @@ std::shared_ptr<const StoredDefinition> load(int64 definition_id) {
 } // namespace
 
 std::shared_ptr<const StoredDefinition> stored_definition(int64 definition_id) {
-    uint64 generation = store::catalog().generation;
+    uint64 generation = catalog::objects().generation;
     if (!cache)
         cache = new std::unordered_map<int64, std::shared_ptr<const StoredDefinition>>();
     if (cache_generation != generation || cache->size() > cache_limit)

@@ -1,8 +1,8 @@
 #include "flow/journal.hpp"
 
+#include "catalog/objects.hpp"
 #include "pg/lock.hpp"
 #include "pg/relation.hpp"
-#include "store/catalog.hpp"
 #include "store/event_id.hpp"
 #include "store/order.hpp"
 #include "worker/registry.hpp"
@@ -24,7 +24,7 @@ uint64 key_of(const pg::Uuid &execution) {
 } // namespace
 
 int64 last_version(const pg::Uuid &execution) {
-    const store::Catalog &c = store::catalog();
+    const catalog::Objects &c = catalog::objects();
     pg::IndexReader reader(c.workflow_event, c.workflow_event_execution_version_key, SnapshotSelf);
     reader.key(1, BTEqualStrategyNumber, F_UUID_EQ, pg::make_uuid(execution));
     if (!reader.next(true))
@@ -42,7 +42,7 @@ int64 write_events(const pg::Uuid &execution, const std::string &actor, const st
         return 0;
     worker::announce_appended(worker::log_of_runs);
     int64 version = last ? *last : last_version(execution);
-    pg::TableWriter writer(store::catalog().workflow_event, pg::Placement::together);
+    pg::TableWriter writer(catalog::objects().workflow_event, pg::Placement::together);
     Datum id = pg::make_uuid(execution), actor_text = pg::make_text(actor);
     size_t written = 0;
     while (written < events.size()) {

@@ -15,7 +15,7 @@
 #include "flow/queue_scan.hpp"
 
 #include "access/access.hpp"
-#include "store/catalog.hpp"
+#include "catalog/objects.hpp"
 #include "store/order.hpp"
 
 extern "C" {
@@ -44,7 +44,7 @@ Oid known_sequence = InvalidOid; // of the positions: those of another life of t
 std::map<std::string, Priorities> &owners() {
     if (!known_owners)
         known_owners = new std::map<std::string, Priorities>();
-    if (Oid sequence = store::catalog().position_seq; sequence != known_sequence) {
+    if (Oid sequence = catalog::objects().position_seq; sequence != known_sequence) {
         known_owners->clear();
         known_sequence = sequence;
     }
@@ -88,7 +88,7 @@ QueueScan::~QueueScan() {
 bool QueueScan::begin_band() {
     if (band_ == bands_.size())
         return false;
-    const store::Catalog &c = store::catalog();
+    const catalog::Objects &c = catalog::objects();
     const Band &band = bands_[band_];
     if (reader_)
         reader_->restart();
@@ -146,7 +146,7 @@ namespace {
 
 // The first owner with something ready, in this open range of names.
 std::optional<std::string> find_owner(const std::string &after, const std::string *before) {
-    const store::Catalog &c = store::catalog();
+    const catalog::Objects &c = catalog::objects();
     pg::LatestSnapshotScope snapshot;
     pg::IndexReader reader(c.node_task, c.node_task_ready, GetActiveSnapshot());
     reader.key(1, BTGreaterStrategyNumber, F_TEXT_GT, pg::make_text(after), C_COLLATION_OID);

@@ -20,10 +20,10 @@
 #include "flow/execution.hpp"
 #include "flow/retention.hpp"
 
+#include "catalog/objects.hpp"
 #include "pg/relation.hpp"
 #include "pg/xact.hpp"
 #include "settings.hpp"
-#include "store/catalog.hpp"
 
 extern "C" {
 #include "access/stratnum.h"
@@ -92,7 +92,7 @@ std::vector<pg::Uuid> expired_family(const pg::Uuid &root, TimestampTz before) {
 }
 
 void remove_events(const pg::Uuid &execution) {
-    const store::Catalog &c = store::catalog();
+    const catalog::Objects &c = catalog::objects();
     pg::IndexReader reader(c.workflow_event, c.workflow_event_execution_version_key, SnapshotSelf);
     pg::Table table(c.workflow_event, RowExclusiveLock);
     reader.key(1, BTEqualStrategyNumber, F_UUID_EQ, pg::make_uuid(execution));

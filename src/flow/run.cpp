@@ -14,7 +14,7 @@
 // Nothing of the run is locked, and no position held, while user code runs: finish() comes last.
 //
 // A batch ends with a member that failed, and with one that has left deferred constraints to check or has set
-// constraints (constraints.cpp).
+// constraints (worker/constraints.cpp).
 //
 // A member that exceeds the budget is rolled back to its savepoint and queued to run alone. A member that fails with a
 // serialization failure, a deadlock or an unavailable lock, a commit that fails, or a run that moved on in between: the

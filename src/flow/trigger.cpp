@@ -17,13 +17,13 @@
 #include "flow/start.hpp"
 #include "flow/trigger.hpp"
 
+#include "catalog/cached_table.hpp"
+#include "catalog/names.hpp"
+#include "catalog/objects.hpp"
 #include "pg/xact.hpp"
 #include "state/failure.hpp"
-#include "store/cached_table.hpp"
-#include "store/catalog.hpp"
 #include "store/event_row.hpp"
 #include "store/path_filter.hpp"
-#include "store/stream.hpp"
 #include "store/watch.hpp"
 
 extern "C" {
@@ -37,7 +37,7 @@ namespace chronicle::flow {
 
 namespace {
 
-store::CachedTable trigger_table("workflow_trigger");
+catalog::CachedTable trigger_table("workflow_trigger");
 
 using Names = std::optional<std::vector<std::string>>; // nothing: all
 
@@ -160,7 +160,7 @@ struct Look {
 class BatchReader : public pg::IndexReader {
 public:
     BatchReader(const store::StoredBatch &batch, int64 first_version, int64 last_version)
-        : pg::IndexReader(store::catalog().event, store::catalog().event_stream_version_key, SnapshotSelf) {
+        : pg::IndexReader(catalog::objects().event, catalog::objects().event_stream_version_key, SnapshotSelf) {
         key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(batch.stream_id));
         key(2, BTGreaterEqualStrategyNumber, F_INT8GE, Int64GetDatum(first_version));
         key(2, BTLessEqualStrategyNumber, F_INT8LE, Int64GetDatum(last_version));
@@ -281,8 +281,8 @@ void check_not_empty(const Names &names, const char *argument) {
 void check_categories(const Names &names) {
     check_not_empty(names, "categories");
     for (const std::string &name : names.value_or(std::vector<std::string>())) {
-        store::check_name(name, "category");
-        store::check_not_reserved(name);
+        catalog::check_name(name, "category");
+        catalog::check_not_reserved(name);
         if (name.find('-') != std::string::npos)
             pg::raise(ERRCODE_INVALID_PARAMETER_VALUE,
                       {.message = "\"" + name + "\" is no category: a category has no \"-\"",
@@ -293,7 +293,7 @@ void check_categories(const Names &names) {
 void check_types(const Names &names) {
     check_not_empty(names, "types");
     for (const std::string &name : names.value_or(std::vector<std::string>())) {
-        store::check_name(name, "type");
+        catalog::check_name(name, "type");
         if (name.starts_with("$"))
             pg::raise(ERRCODE_RESERVED_NAME, {.message = "type \"" + name + "\" is reserved",
                                               .hint = "Events of the system start no workflow."});

@@ -1,9 +1,9 @@
 #include "projection/batch.hpp"
 
 #include "access/access.hpp"
+#include "catalog/objects.hpp"
 #include "pg/lock.hpp"
 #include "projection/staging.hpp"
-#include "store/catalog.hpp"
 
 extern "C" {
 #include "miscadmin.h"
@@ -125,7 +125,7 @@ SPIPlanPtr plan_of(const Projection &projection) {
 }
 
 TupleDesc event_columns() {
-    Oid type = store::catalog().event_type;
+    Oid type = catalog::objects().event_type;
     return pg::call([&]() noexcept { return lookup_rowtype_tupdesc_copy(type, -1); });
 }
 

@@ -9,11 +9,11 @@
 #include "projection/rebuild.hpp"
 
 #include "access/access.hpp"
+#include "catalog/names.hpp"
+#include "catalog/objects.hpp"
 #include "pg/xact.hpp"
-#include "store/catalog.hpp"
 #include "store/order.hpp"
 #include "store/path_filter.hpp"
-#include "store/stream.hpp"
 #include "worker/registry.hpp"
 
 extern "C" {
@@ -64,7 +64,7 @@ std::optional<std::vector<std::string>> texts(const pg::Arguments &arguments, in
         if (e.nulls[k])
             pg::raise(ERRCODE_NULL_VALUE_NOT_ALLOWED, {.message = std::string(name) + " must not contain NULL"});
         found.push_back(pg::to_string(e.values[k]));
-        store::check_name(found.back(), name);
+        catalog::check_name(found.back(), name);
     }
     return found;
 }
@@ -149,7 +149,7 @@ void check_options(const Projection &p) {
         require_target(p);
     if (p.options.reset && p.kind != Kind::handler)
         refuse("option \"reset\" is for handlers that write tables of their own");
-    if (p.is_inline && p.filter.wants_category(store::workflow_category))
+    if (p.is_inline && p.filter.wants_category(catalog::workflow_category))
         refuse("an inline projection cannot follow category \"workflow\"",
                "Its events are written by the engine, not by append functions: use mode => 'async'.");
     if (p.is_inline && p.options.park)
@@ -182,7 +182,7 @@ Declared read_call(const pg::Arguments &arguments) {
 void check_rights(const Projection &p) {
     if (p.filter.categories)
         for (const std::string &category : *p.filter.categories)
-            if (category != store::workflow_category && category.front() != '$')
+            if (category != catalog::workflow_category && category.front() != '$')
                 access::require_read(category);
 }
 
@@ -250,7 +250,7 @@ void insert_progress(const Projection &p, int64 position, int64 origin, const st
 // An inline projection over nothing goes live at once: with all appenders out no event can be missed. It shuts appends
 // out until this transaction ends, as CREATE TRIGGER does; when that would take long, the worker sets it going.
 bool can_start_live(const Projection &p, int64 position) {
-    Oid event = store::catalog().event;
+    Oid event = catalog::objects().event;
     std::optional<pg::Error> failed = pg::attempt([&]() {
         pg::GucScope settings;
         settings.set("lock_timeout", std::to_string(patience_ms).c_str());

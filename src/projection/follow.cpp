@@ -28,14 +28,14 @@
 #include "projection/follow.hpp"
 
 #include "access/access.hpp"
-#include "flow/constraints.hpp"
-#include "flow/sandbox.hpp"
 #include "projection/batch.hpp"
 #include "projection/inline.hpp"
 #include "projection/progress.hpp"
 #include "store/order.hpp"
+#include "worker/constraints.hpp"
 #include "worker/executor.hpp"
 #include "worker/registry.hpp"
+#include "worker/sandbox.hpp"
 
 extern "C" {
 #include "pgstat.h"
@@ -236,10 +236,10 @@ Outcome run_batch(const Projection &projection, const Progress &progress, int li
                 batch.refuse(ERRCODE_CRASH_SHUTDOWN, {.message = "the worker died " + std::to_string(loss_limit) +
                                                                  " times while it handled this event",
                                                       .hint = "The server log tells how."});
-            flow::check_deferred_constraints(); // from now on at once: a security-restricted operation defers nothing
+            worker::check_deferred_constraints(); // from now on at once: a security-restricted operation defers nothing
             batch.apply(progress.generation, projection.is_inline);
             refuse_second_append(progress, batch);
-            flow::clean_session();
+            worker::clean_session();
             check_in_time(limit_ms);
         } catch (...) {
             attempt.note(batch);

@@ -29,12 +29,12 @@
 #include "projection/inline.hpp"
 
 #include "access/access.hpp"
+#include "catalog/objects.hpp"
 #include "pg/lock.hpp"
 #include "pg/relation.hpp"
 #include "pg/xact.hpp"
 #include "projection/batch.hpp"
 #include "sqlstates.hpp"
-#include "store/catalog.hpp"
 #include "store/order.hpp"
 #include "store/watch.hpp"
 #include "types/upcast.hpp"
@@ -82,7 +82,7 @@ int64 apply_rest(const Projection &projection, const Progress &progress, int64 p
 // --- in the appender's transaction ---
 
 void collect(const Projection &projection, const std::vector<store::StoredBatch> &batches, Batch &batch) {
-    const store::Catalog &c = store::catalog();
+    const catalog::Objects &c = catalog::objects();
     pg::LatestSnapshotScope snapshot;
     store::EventMaker maker;
     for (const store::StoredBatch &stored : batches) {

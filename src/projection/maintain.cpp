@@ -2,12 +2,12 @@
 #include "projection/manage.hpp"
 
 #include "access/access.hpp"
-#include "flow/constraints.hpp"
 #include "pg/xact.hpp"
 #include "projection/batch.hpp"
 #include "projection/inline.hpp"
 #include "projection/rebuild.hpp"
 #include "store/order.hpp"
+#include "worker/constraints.hpp"
 #include "worker/registry.hpp"
 
 extern "C" {
@@ -70,7 +70,7 @@ bool apply_one(const Projection &p, int generation, int64 position) {
             batch.add(*event);
     }
     batch.apply(generation, false);
-    flow::check_deferred_constraints();
+    worker::check_deferred_constraints();
     return batch.size() > 0;
 }
 

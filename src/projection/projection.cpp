@@ -5,9 +5,9 @@
 #include "projection/projection.hpp"
 
 #include "access/access.hpp"
-#include "store/cached_table.hpp"
-#include "store/catalog.hpp"
-#include "store/stream.hpp"
+#include "catalog/cached_table.hpp"
+#include "catalog/names.hpp"
+#include "catalog/objects.hpp"
 #include "types/upcast.hpp"
 
 extern "C" {
@@ -21,7 +21,7 @@ namespace chronicle::projection {
 
 namespace {
 
-store::CachedTable table{"projection"};
+catalog::CachedTable table{"projection"};
 
 struct Cache {
     uint64 generation = 0;
@@ -35,7 +35,7 @@ bool among(const std::optional<std::vector<std::string>> &wanted, std::string_vi
 
 // Of system categories each reader gets what it may see.
 bool is_readable_category(std::string_view category) {
-    return category == store::workflow_category || category.front() == '$' || access::may_read(category);
+    return category == catalog::workflow_category || category.front() == '$' || access::may_read(category);
 }
 
 std::optional<std::vector<std::string>> read_texts(const pg::Row &row, int column) {
@@ -86,13 +86,13 @@ ProjectionPointer read(const pg::Row &row) {
 } // namespace
 
 pg::Signature handler_signature() {
-    return {"handler(event chronicle.event) returns void", 1, {store::catalog().event_type}, VOIDOID};
+    return {"handler(event chronicle.event) returns void", 1, {catalog::objects().event_type}, VOIDOID};
 }
 
 pg::Signature state_signature() {
     return {"handler(state jsonb, event chronicle.event) returns jsonb",
             2,
-            {JSONBOID, store::catalog().event_type},
+            {JSONBOID, catalog::objects().event_type},
             JSONBOID};
 }
 
@@ -115,8 +115,8 @@ bool Filter::wants_category(std::string_view category) const {
         return false;
     if (streams)
         return std::any_of(streams->begin(), streams->end(),
-                           [&](const std::string &stream) { return store::category_of(stream) == category; });
-    return categories || (category != store::workflow_category && category.front() != '$');
+                           [&](const std::string &stream) { return catalog::category_of(stream) == category; });
+    return categories || (category != catalog::workflow_category && category.front() != '$');
 }
 
 bool Filter::wants(const store::EventRow &event) const {
@@ -131,8 +131,9 @@ bool Filter::is_readable() const {
     if (categories)
         return std::all_of(categories->begin(), categories->end(), is_readable_category);
     if (streams)
-        return std::all_of(streams->begin(), streams->end(),
-                           [](const std::string &stream) { return is_readable_category(store::category_of(stream)); });
+        return std::all_of(streams->begin(), streams->end(), [](const std::string &stream) {
+            return is_readable_category(catalog::category_of(stream));
+        });
     return !readable;
 }
 
@@ -143,7 +144,7 @@ store::LogQuery Filter::query() const {
     if (streams && !categories) {
         query.categories.emplace();
         for (const std::string &stream : *streams)
-            if (std::string category(store::category_of(stream)); !among(query.categories, category))
+            if (std::string category(catalog::category_of(stream)); !among(query.categories, category))
                 query.categories->push_back(category);
     }
     return query;

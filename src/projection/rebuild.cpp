@@ -34,8 +34,6 @@
 #include "projection/rebuild.hpp"
 
 #include "access/access.hpp"
-#include "flow/constraints.hpp"
-#include "flow/sandbox.hpp"
 #include "pg/lock.hpp"
 #include "pg/xact.hpp"
 #include "projection/inline.hpp"
@@ -44,8 +42,10 @@
 #include "projection/recompute.hpp"
 #include "projection/staging.hpp"
 #include "store/order.hpp"
+#include "worker/constraints.hpp"
 #include "worker/executor.hpp"
 #include "worker/registry.hpp"
+#include "worker/sandbox.hpp"
 
 extern "C" {
 #include "pgstat.h"
@@ -211,7 +211,7 @@ void apply(const Place &place, Batch &batch, int64 &failing) {
     worker::Deadline deadline(static_cast<int>(std::min<int64>(timeout, INT_MAX)));
     try {
         batch.apply(place.generation, false);
-        flow::check_deferred_constraints();
+        worker::check_deferred_constraints();
     } catch (...) {
         failing = batch.failing_position();
         if (worker::Deadline::passed())
@@ -219,7 +219,7 @@ void apply(const Place &place, Batch &batch, int64 &failing) {
                                                .hint = "Raise the option \"timeout\", or lower \"batch_size\"."});
         throw;
     }
-    flow::clean_session();
+    worker::clean_session();
     if (store::order::transaction_has_appended())
         pg::raise(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
                   {.message = "a handler must not append events during a rebuild",
@@ -340,7 +340,7 @@ bool finish(const Projection &p, Claim &claim) {
         throw NotNow{}; // it begins anew
     if (place.target) {
         make_equal(p, *place.target, rebuild_schema(p.id));
-        flow::check_deferred_constraints();
+        worker::check_deferred_constraints();
         drop_staging(rebuild_schema(p.id));
         delete_rebuild(p.id);
     } else {

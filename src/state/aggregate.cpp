@@ -1,6 +1,6 @@
 // Definitions of aggregates, and the functions that make and drop them.
 //
-// Processes keep the table in memory (store::CachedTable). What states depend on is hashed into a fingerprint, which
+// Processes keep the table in memory (catalog::CachedTable). What states depend on is hashed into a fingerprint, which
 // each snapshot carries: after a change of the aggregate or of its function (CREATE OR REPLACE FUNCTION tells nobody)
 // old snapshots simply no longer match. No process has to hear of it in time, and nothing has to be deleted.
 #include "core/json.hpp"
@@ -8,11 +8,11 @@
 #include "state/aggregate.hpp"
 
 #include "access/access.hpp"
+#include "catalog/cached_table.hpp"
+#include "catalog/names.hpp"
+#include "catalog/objects.hpp"
 #include "settings.hpp"
 #include "state/snapshot.hpp"
-#include "store/cached_table.hpp"
-#include "store/catalog.hpp"
-#include "store/stream.hpp"
 #include "types/upcast.hpp"
 
 extern "C" {
@@ -27,7 +27,7 @@ namespace chronicle::state {
 
 namespace {
 
-store::CachedTable aggregate_table("aggregate");
+catalog::CachedTable aggregate_table("aggregate");
 
 int64 hash(std::string_view text, uint64 seed) {
     return static_cast<int64>(
@@ -82,8 +82,8 @@ const Aggregates &all_aggregates() {
 // --- create and drop ---
 
 void check_category(const std::string &category) {
-    store::check_name(category, "category");
-    store::check_not_reserved(category);
+    catalog::check_name(category, "category");
+    catalog::check_not_reserved(category);
     if (category.find('-') != std::string::npos)
         pg::raise(ERRCODE_INVALID_PARAMETER_VALUE,
                   {.message = "\"" + category + "\" is no category: a category has no \"-\"",
@@ -205,7 +205,7 @@ void begin_with_bases(const std::string &category) {
 pg::Signature apply_signature() {
     return {"apply(state jsonb, event chronicle.event) returns jsonb",
             2,
-            {JSONBOID, store::catalog().event_type},
+            {JSONBOID, catalog::objects().event_type},
             JSONBOID};
 }
 
@@ -237,7 +237,7 @@ std::shared_ptr<const Aggregate> find_aggregate(std::string_view category) {
 }
 
 std::shared_ptr<const Aggregate> aggregate_of(const std::string &stream) {
-    std::string category(store::category_of(stream));
+    std::string category(catalog::category_of(stream));
     std::shared_ptr<const Aggregate> found = find_aggregate(category);
     if (!found)
         pg::raise(ERRCODE_UNDEFINED_OBJECT,

@@ -19,6 +19,7 @@
 #include "state/snapshot.hpp"
 
 #include "access/access.hpp"
+#include "catalog/names.hpp"
 #include "pg/lock.hpp"
 #include "state/failure.hpp"
 #include "state/fold.hpp"
@@ -120,7 +121,7 @@ int64 before_removal(const store::Removal &removal) {
     int64 without_base = std::max(removal.row.removed, std::min(removal.row.hidden, removal.up_to));
     if (removal.up_to <= without_base)
         return removal.up_to;
-    std::shared_ptr<const Aggregate> aggregate = find_aggregate(store::category_of(removal.stream));
+    std::shared_ptr<const Aggregate> aggregate = find_aggregate(catalog::category_of(removal.stream));
     if (!aggregate)
         return removal.up_to;
     pg::MemoryScope memory("chronicle base snapshot");

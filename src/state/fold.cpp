@@ -17,8 +17,9 @@
 
 #include "state/fold.hpp"
 
+#include "catalog/names.hpp"
+#include "catalog/objects.hpp"
 #include "state/snapshot.hpp"
-#include "store/catalog.hpp"
 #include "store/retention.hpp"
 #include "store/time.hpp"
 
@@ -55,7 +56,7 @@ Fold::Fold(const Recipe &recipe, const std::string &stream, Snapshot snapshot)
       applier_(make_applier(recipe.apply, recipe.role)) {
     if (!found_)
         return;
-    int64 hidden = store::hidden_versions(*found_, store::category_of(stream), snapshot);
+    int64 hidden = store::hidden_versions(*found_, catalog::category_of(stream), snapshot);
     if (hidden > found_->hidden) { // a retention may hide versions that are not there yet
         int64 last = store::last_visible_version(found_->id, snapshot);
         hidden = std::min(hidden, std::max({found_->hidden, found_->removed, last}));
@@ -126,7 +127,7 @@ void Fold::run(int64 up_to, const Visit &visit) {
 
 // False when the next event is not there.
 bool Fold::walk(int64 up_to, const Visit &visit) {
-    const store::Catalog &c = store::catalog();
+    const catalog::Objects &c = catalog::objects();
     pg::IndexReader reader(c.event, c.event_stream_version_key, snapshot_);
     reader.key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(found_->id));
     reader.key(2, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(progress_.version));
@@ -157,7 +158,7 @@ Recipe recipe_of(const Aggregate &aggregate) {
 
 std::string stream_argument(const pg::Arguments &arguments) {
     std::string stream = arguments.required_text(0, "stream");
-    store::check_name(stream, "stream name");
+    catalog::check_name(stream, "stream name");
     access::require_read_stream(stream);
     return stream;
 }

@@ -7,6 +7,7 @@
 
 #include "state/fold.hpp"
 
+#include "catalog/names.hpp"
 #include "state/failure.hpp"
 #include "store/path_filter.hpp"
 
@@ -86,7 +87,7 @@ CHRONICLE_FUNCTION(chronicle_replay) {
     int64 to = positive_argument(arguments, 2, "to_version").value_or(PG_INT64_MAX);
     std::optional<std::string> function = arguments.text(3);
     std::shared_ptr<const Aggregate> aggregate =
-        function ? find_aggregate(store::category_of(stream)) : aggregate_of(stream);
+        function ? find_aggregate(catalog::category_of(stream)) : aggregate_of(stream);
     Recipe recipe = recipe_for(function, aggregate);
     Snapshot snapshot = pg::call([]() noexcept { return GetActiveSnapshot(); });
     pg::call([&]() noexcept { InitMaterializedSRF(fcinfo, 0); });

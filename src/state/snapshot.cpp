@@ -15,10 +15,11 @@
 #include "state/snapshot.hpp"
 
 #include "access/access.hpp"
+#include "catalog/names.hpp"
+#include "catalog/objects.hpp"
 #include "state/failure.hpp"
 #include "state/fold.hpp"
 #include "state/snapshot_row.hpp"
-#include "store/catalog.hpp"
 #include "store/stream.hpp"
 #include "store/watch.hpp"
 
@@ -76,7 +77,7 @@ MadeSnapshot make_snapshot(const Aggregate &aggregate, const std::string &name) 
 // --- failures ---
 
 void forget_failure(int64 stream) {
-    const store::Catalog &c = store::catalog();
+    const catalog::Objects &c = catalog::objects();
     std::optional<ItemPointerData> tid;
     {
         pg::IndexReader reader(c.snapshot_failure, c.snapshot_failure_pkey, SnapshotSelf);
@@ -102,7 +103,7 @@ void note_failure(int64 stream, int64 at_version, const pg::Error &error) {
 // By a base that a scavenger has not committed yet: it had the stream's lock for a moment only. Nobody waits for it;
 // when it is undone, the snapshot is merely missing.
 bool is_taken(int64 stream, int64 at_version) {
-    const store::Catalog &c = store::catalog();
+    const catalog::Objects &c = catalog::objects();
     SnapshotData dirty;
     InitDirtySnapshot(dirty);
     pg::IndexReader reader(c.snapshot, c.snapshot_pkey, &dirty);
@@ -151,7 +152,7 @@ void snapshot_after_append(const store::StoredBatch &batch) {
 } // namespace
 
 std::vector<SnapshotRow> snapshot_rows(int64 stream) {
-    const store::Catalog &c = store::catalog();
+    const catalog::Objects &c = catalog::objects();
     pg::IndexReader reader(c.snapshot, c.snapshot_pkey, SnapshotSelf);
     reader.key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(stream));
     std::vector<SnapshotRow> rows;
@@ -163,14 +164,14 @@ std::vector<SnapshotRow> snapshot_rows(int64 stream) {
     return rows;
 }
 
-bool remove_snapshot(const SnapshotRow &row) { return remove_row(store::catalog().snapshot, row.tid); }
+bool remove_snapshot(const SnapshotRow &row) { return remove_row(catalog::objects().snapshot, row.tid); }
 
 void insert_snapshot(int64 stream, int64 at_version, int64 fingerprint, bool base, const NullableDatum &made) {
     Datum values[Column::column_count] = {
         Int64GetDatum(stream),      Int64GetDatum(at_version), TimestampTzGetDatum(GetCurrentTimestamp()),
         Int64GetDatum(fingerprint), BoolGetDatum(base),        made.value};
     const bool nulls[Column::column_count] = {false, false, false, false, false, made.isnull};
-    pg::TableWriter(store::catalog().snapshot).insert(values, nulls);
+    pg::TableWriter(catalog::objects().snapshot).insert(values, nulls);
 }
 
 void warn_of_failure(const std::string &stream, int64 at_version, const pg::Error &error) {
@@ -191,7 +192,7 @@ std::optional<StoredSnapshot> find_snapshot(int64 stream, std::optional<int64> f
     std::optional<pg::LatestSnapshotScope> latest;
     if (snapshot == SnapshotSelf) // could miss a base that a scavenger is just replacing: the new row and the old one
         snapshot = (latest.emplace(), GetActiveSnapshot());
-    const store::Catalog &c = store::catalog();
+    const catalog::Objects &c = catalog::objects();
     pg::IndexReader reader(c.snapshot, c.snapshot_pkey, snapshot);
     reader.key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(stream));
     reader.key(2, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(above));
@@ -251,7 +252,7 @@ CHRONICLE_FUNCTION(chronicle_snapshot_after_append) {
 
 CHRONICLE_FUNCTION(chronicle_take_snapshot) {
     std::string stream = pg::Arguments(fcinfo).required_text(0, "stream");
-    store::check_name(stream, "stream name");
+    catalog::check_name(stream, "stream name");
     access::require(access::Level::operator_, "take snapshots");
     std::shared_ptr<const Aggregate> aggregate = aggregate_of(stream);
     require_owner(*aggregate);

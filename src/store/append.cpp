@@ -12,18 +12,19 @@
 #include "store/append.hpp"
 
 #include "access/access.hpp"
+#include "catalog/names.hpp"
+#include "catalog/objects.hpp"
 #include "pg/relation.hpp"
 #include "settings.hpp"
 #include "sqlstates.hpp"
-#include "store/catalog.hpp"
 #include "store/event_id.hpp"
 #include "store/head.hpp"
 #include "store/kind.hpp"
 #include "store/order.hpp"
 #include "store/scavenge.hpp"
 #include "store/stream.hpp"
-#include "types/validate.hpp"
 #include "store/watch.hpp"
+#include "types/validate.hpp"
 #include "worker/registry.hpp"
 
 extern "C" {
@@ -69,11 +70,11 @@ void check_size(const NewEvent &event) {
 }
 
 void check_append(const Append &append) {
-    check_name(append.stream, "stream name");
-    check_not_reserved(append.stream);
+    catalog::check_name(append.stream, "stream name");
+    catalog::check_not_reserved(append.stream);
     for (const NewEvent &event : append.events) {
-        check_name(event.type, "event type");
-        check_type_not_reserved(event.type);
+        catalog::check_name(event.type, "event type");
+        catalog::check_type_not_reserved(event.type);
         check_size(event);
     }
     if (append.expected_version && *append.expected_version < -1)
@@ -134,7 +135,7 @@ Stored read_removed(const pg::IndexReader &reader) {
 
 // An id that was given to an event that is removed. To be asked after the events: a scavenger may commit in between.
 std::optional<Stored> find_removed_by_id(const pg::Uuid &id) {
-    const Catalog &c = catalog();
+    const catalog::Objects &c = catalog::objects();
     pg::IndexReader reader(c.removed_id, c.removed_id_pkey, SnapshotSelf);
     reader.key(1, BTEqualStrategyNumber, F_UUID_EQ, pg::make_uuid(id));
     return reader.next() ? std::optional(read_removed(reader)) : std::nullopt;
@@ -142,7 +143,7 @@ std::optional<Stored> find_removed_by_id(const pg::Uuid &id) {
 
 // An event of a run, at the position that its id carries: it lies in no stream that can be appended to.
 std::optional<Stored> find_run_event(const pg::Uuid &id, int64 position) {
-    const Catalog &c = catalog();
+    const catalog::Objects &c = catalog::objects();
     pg::IndexReader reader(c.workflow_event, c.workflow_event_pkey, SnapshotSelf);
     reader.key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(position));
     bool is_null;
@@ -153,7 +154,7 @@ std::optional<Stored> find_run_event(const pg::Uuid &id, int64 position) {
 
 // The event that has this id: among the given ids, or at the position that an id of ours carries.
 std::optional<Stored> find_event_by_id(const pg::Uuid &id) {
-    const Catalog &c = catalog();
+    const catalog::Objects &c = catalog::objects();
     pg::IndexReader given(c.event, c.event_given_id, SnapshotSelf);
     given.key(1, BTEqualStrategyNumber, F_UUID_EQ, pg::make_uuid(id));
     if (given.next())
@@ -175,7 +176,7 @@ std::optional<Stored> find_by_id(const pg::Uuid &id) {
 }
 
 std::optional<Stored> find_by_version(int64 stream, int64 wanted) {
-    const Catalog &c = catalog();
+    const catalog::Objects &c = catalog::objects();
     for (bool removed : {false, true}) {
         pg::IndexReader reader(removed ? c.removed_id : c.event,
                                removed ? c.removed_id_stream_version_key : c.event_stream_version_key, SnapshotSelf);
@@ -367,7 +368,7 @@ std::vector<PreparedEvent> prepare(const Append &append, Checks &checks) {
         int32 version = version_of_type(event, type.get());
         if (type)
             check_data(append, i, *type, version, checks);
-        prepared.push_back({&event, find_or_make_kind(category_of(append.stream), event.type), version});
+        prepared.push_back({&event, find_or_make_kind(catalog::category_of(append.stream), event.type), version});
     }
     return prepared;
 }
@@ -398,7 +399,7 @@ void check_untouched(const std::vector<Append> &appends, const std::vector<Plan>
 class EventWriter {
 public:
     EventWriter()
-        : writer_(catalog().event),
+        : writer_(catalog::objects().event),
           actor_(pg::make_text(pg::call([]() noexcept { return GetUserNameFromId(GetSessionUserId(), false); }))) {}
 
     /// The first and the last position.
@@ -475,8 +476,8 @@ void write(const std::vector<Append> &appends, const std::vector<Plan> &plans,
             forget_head(stream.id);
             auto [first_position, last_position] = writer.write(stream.id, first, prepared[i]);
             remember_head({stream.id, last, stream.hidden});
-            stored.push_back({appends[i].stream, category_of(appends[i].stream), stream.id, first, last, first_position,
-                              last_position});
+            stored.push_back({appends[i].stream, catalog::category_of(appends[i].stream), stream.id, first, last,
+                              first_position, last_position});
         }
         flush(writer, appends);
     }
@@ -566,7 +567,7 @@ void append_system_event(const std::string &stream, const char *type, int64 vers
 std::vector<Appended> append(const std::vector<Append> &appends) {
     check_call(appends);
     for (const Append &append : appends)
-        access::require_append(category_of(append.stream));
+        access::require_append(catalog::category_of(append.stream));
     return append_checked(appends);
 }
 

@@ -1,7 +1,7 @@
 #include "store/event_datum.hpp"
 
+#include "catalog/objects.hpp"
 #include "pg/datum.hpp"
-#include "store/catalog.hpp"
 
 extern "C" {
 #include "funcapi.h"
@@ -11,7 +11,7 @@ extern "C" {
 namespace chronicle::store {
 
 EventComposer::EventComposer() : memory_(CurrentMemoryContext) {
-    Oid type = catalog().event_type;
+    Oid type = catalog::objects().event_type;
     descriptor_ = pg::call([&]() noexcept { return lookup_rowtype_tupdesc_copy(type, -1); });
 }
 
@@ -46,7 +46,7 @@ Datum EventComposer::compose(const EventRow &row) {
 
 Datum EventComposer::compose_for_call(const EventRow &row) {
     if (!empty_) {
-        Oid type = catalog().event_type;
+        Oid type = catalog::objects().event_type;
         empty_ = pg::call([&]() noexcept { return make_expanded_record_from_typeid(type, -1, memory_); });
     }
     ExpandedRecordHeader *record =

@@ -2,8 +2,8 @@
 
 #include "store/event_row.hpp"
 
+#include "catalog/names.hpp"
 #include "pg/datum.hpp"
-#include "store/stream.hpp"
 
 namespace chronicle::store {
 
@@ -107,7 +107,7 @@ EventRow read_run_event(const pg::RowReader &reader, std::string_view stream, st
     return {.position = DatumGetInt64(reader.column(1, &is_null)),
             .version = DatumGetInt64(reader.column(3, &is_null)),
             .stream = stream,
-            .category = workflow_category,
+            .category = catalog::workflow_category,
             .type = type,
             .data = reader.column(10, &is_null),
             .metadata = pg::make_jsonb("{}"),

@@ -4,12 +4,14 @@
 // greatest.
 //
 // The last events of an idle log lie above every floor. The scheduler therefore notes the mark in a row of its own
-// (chronicle_data.log_floor) now and then; it is written after what it speaks of has become visible, so the same holds.
+// (chronicle_data.log_floor) once a second; it is written after what it speaks of has become visible, so the same
+// holds.
 #include "store/floor.hpp"
 
 #include "access/access.hpp"
+#include "catalog/objects.hpp"
 #include "pg/relation.hpp"
-#include "store/catalog.hpp"
+#include "pg/xact.hpp"
 #include "store/order.hpp"
 
 namespace chronicle::store {
@@ -30,20 +32,7 @@ int64 noted_floor() {
     return find.run(none, true)[0].int8(1);
 }
 
-} // namespace
-
-int64 standby_mark(Snapshot snapshot) {
-    const Catalog &c = catalog();
-    return std::max({noted_floor(), newest_floor(c.event, c.event_pkey, snapshot),
-                     newest_floor(c.workflow_event, c.workflow_event_pkey, snapshot)});
-}
-
-void note_floor() {
-    static TimestampTz last = 0;
-    TimestampTz now = GetCurrentTimestamp();
-    if (now - last < USECS_PER_SEC) // the scheduler looks more often than a standby needs it
-        return;
-    last = now;
+void raise_noted_floor() {
     static constexpr Oid types[] = {INT8OID};
     static pg::Statement update{"UPDATE chronicle_data.log_floor SET floor = $1 WHERE floor < $1", types};
     static pg::Statement insert{"INSERT INTO chronicle_data.log_floor (floor) SELECT $1 WHERE NOT EXISTS (SELECT FROM "
@@ -57,6 +46,26 @@ void note_floor() {
     values.int8(mark);
     insert.run(values);
     update.run(values);
+}
+
+} // namespace
+
+int64 standby_mark(Snapshot snapshot) {
+    const catalog::Objects &c = catalog::objects();
+    return std::max({noted_floor(), newest_floor(c.event, c.event_pkey, snapshot),
+                     newest_floor(c.workflow_event, c.workflow_event_pkey, snapshot)});
+}
+
+TimestampTz note_floor() {
+    static TimestampTz last = 0;
+    TimestampTz now = GetCurrentTimestamp();
+    if (now - last < USECS_PER_SEC) // the scheduler looks more often than a standby needs it
+        return 0;
+    last = now;
+    pg::start_transaction();
+    raise_noted_floor();
+    pg::commit_transaction();
+    return 0;
 }
 
 } // namespace chronicle::store

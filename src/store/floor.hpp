@@ -12,8 +12,8 @@ namespace chronicle::store {
 /// The mark of a snapshot on a standby: the greatest floor that it sees.
 int64 standby_mark(Snapshot snapshot);
 
-/// In a transaction of the scheduler: notes the present mark as a floor, so that a standby reaches the end of a log
-/// that has fallen idle. Writes nothing when there is nothing new.
-void note_floor();
+/// A chore of the scheduler (worker::add_chore): notes the present mark as a floor, so that a standby reaches the end
+/// of a log that has fallen idle. Writes nothing when there is nothing new.
+TimestampTz note_floor();
 
 } // namespace chronicle::store

@@ -18,7 +18,7 @@
 // Locks: the entry's spinlock, for a few instructions.
 #include "store/head.hpp"
 
-#include "store/catalog.hpp"
+#include "catalog/objects.hpp"
 
 extern "C" {
 #include "access/xact.h"
@@ -125,7 +125,7 @@ void init_heads_shared() {
 }
 
 std::optional<Head> find_head(int64 stream_id) {
-    Oid of = catalog().position_seq;
+    Oid of = catalog::objects().position_seq;
     for (int i = pending_count - 1; i >= 0 && of == sequence; i--)
         if (pending[i].head.stream_id == stream_id)
             return pending[i].head;
@@ -135,7 +135,7 @@ std::optional<Head> find_head(int64 stream_id) {
 }
 
 void forget_head(int64 stream_id) {
-    Oid of = catalog().position_seq;
+    Oid of = catalog::objects().position_seq;
     {
         Place &place = place_of(stream_id);
         Locked locked(place);
@@ -149,7 +149,7 @@ void forget_head(int64 stream_id) {
 
 void remember_head(const Head &head) {
     register_callbacks();
-    Oid of = catalog().position_seq;
+    Oid of = catalog::objects().position_seq;
     if (of != sequence) // of an extension that was made in this transaction
         pending_count = 0;
     sequence = of;

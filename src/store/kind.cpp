@@ -1,8 +1,8 @@
 #include "store/kind.hpp"
 
+#include "catalog/objects.hpp"
 #include "pg/datum.hpp"
 #include "pg/relation.hpp"
-#include "store/catalog.hpp"
 
 extern "C" {
 #include "access/stratnum.h"
@@ -26,7 +26,7 @@ struct Cache {
 Cache *cache = nullptr;
 
 Cache &current_cache() {
-    uint64 generation = catalog().generation;
+    uint64 generation = catalog::objects().generation;
     if (!cache)
         cache = new Cache();
     if (cache->generation != generation || cache->numbers.size() >= cache_limit || cache->kinds.size() >= cache_limit)
@@ -47,7 +47,7 @@ int32 find_or_make_kind(std::string_view category, std::string_view type) {
     std::string key = key_of(category, type);
     if (auto found = known.numbers.find(key); found != known.numbers.end())
         return found->second;
-    const Catalog &c = catalog();
+    const catalog::Objects &c = catalog::objects();
     pg::IndexReader reader(c.event_kind, c.event_kind_name, SnapshotSelf);
     reader.key(1, BTEqualStrategyNumber, F_TEXTEQ, pg::make_text(category), C_COLLATION_OID);
     reader.key(2, BTEqualStrategyNumber, F_TEXTEQ, pg::make_text(type), C_COLLATION_OID);
@@ -70,7 +70,7 @@ const Kind &kind_of(int32 kind_id) {
     Cache &known = current_cache();
     if (auto found = known.kinds.find(kind_id); found != known.kinds.end())
         return found->second;
-    const Catalog &c = catalog();
+    const catalog::Objects &c = catalog::objects();
     // An event that is visible to a snapshot has a kind that is, too: it was inserted before.
     pg::IndexReader reader(c.event_kind, c.event_kind_pkey, SnapshotSelf);
     reader.key(1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(kind_id));

@@ -13,8 +13,9 @@
 #include "store/log.hpp"
 
 #include "access/access.hpp"
+#include "catalog/names.hpp"
+#include "catalog/objects.hpp"
 #include "pg/lock.hpp"
-#include "store/catalog.hpp"
 #include "store/kind.hpp"
 #include "store/log_source.hpp"
 #include "store/order.hpp"
@@ -75,10 +76,10 @@ public:
         if (known.text != 0)
             return known;
         if (std::optional<Stream> stream = finder_.find(id, &known.name))
-            known.hidden = hidden_.of(*stream, category_of(known.name));
+            known.hidden = hidden_.of(*stream, catalog::category_of(known.name));
         else // made by another session after the snapshot, and written by ours
             (void)find_stream_by_id(id, SnapshotSelf, &known.name);
-        known.wanted = access::may_read_stream(known.name) && wanted(category_of(known.name));
+        known.wanted = access::may_read_stream(known.name) && wanted(catalog::category_of(known.name));
         pg::MemorySwitch to_scan(memory_);
         known.text = pg::make_text(known.name);
         return known;
@@ -103,7 +104,7 @@ public:
         auto found = runs_.find(key);
         if (found != runs_.end())
             return found->second;
-        const Catalog &c = catalog();
+        const catalog::Objects &c = catalog::objects();
         pg::IndexReader reader(c.execution, c.execution_pkey, snapshot);
         reader.key(1, BTEqualStrategyNumber, F_UUID_EQ, pg::make_uuid(id));
         Run run;
@@ -126,16 +127,18 @@ public:
         : query_(std::move(query)), snapshot_(snapshot), mark_(mark), streams_(snapshot) {
         if (query_.filter)
             path_.emplace(*query_.filter);
-        wants_runs_ = query_.include_system || (query_.categories && among(query_.categories, workflow_category));
+        wants_runs_ =
+            query_.include_system || (query_.categories && among(query_.categories, catalog::workflow_category));
         wants_users_ = !query_.categories || query_.categories->size() > 1 || !wants_runs_ ||
-                       (*query_.categories)[0] != workflow_category;
+                       (*query_.categories)[0] != catalog::workflow_category;
         readable_ = access::readable_categories();
         if (wants_users_) {
             check_rights();
             open_user_sources();
         }
-        if (wants_runs_ && among(query_.categories, workflow_category))
-            add(scan_table(catalog().workflow_event, catalog().workflow_event_pkey, std::nullopt, range(), snapshot_));
+        if (wants_runs_ && among(query_.categories, catalog::workflow_category))
+            add(scan_table(catalog::objects().workflow_event, catalog::objects().workflow_event_pkey, std::nullopt,
+                           range(), snapshot_));
     }
 
 private:
@@ -164,7 +167,7 @@ private:
         access::require_read_any();
         if (query_.categories)
             for (const std::string &category : *query_.categories)
-                if (category != workflow_category && category != streams_category)
+                if (category != catalog::workflow_category && category != streams_category)
                     access::require_read(category);
     }
 
@@ -179,7 +182,7 @@ private:
     std::optional<std::vector<int32>> wanted_kinds() {
         if (!query_.categories && !query_.types && !query_.type_regex && !readable_)
             return std::nullopt;
-        const Catalog &c = catalog();
+        const catalog::Objects &c = catalog::objects();
         // By the newest state: a kind without an event that the snapshot sees costs nothing.
         pg::IndexReader reader(c.event_kind, c.event_kind_name, SnapshotSelf);
         std::vector<int32> kinds;
@@ -195,7 +198,7 @@ private:
     }
 
     void open_user_sources() {
-        const Catalog &c = catalog();
+        const catalog::Objects &c = catalog::objects();
         std::optional<std::vector<int32>> kinds = wanted_kinds();
         if (!kinds)
             add(scan_table(c.event, c.event_pkey, std::nullopt, range(), snapshot_));

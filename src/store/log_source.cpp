@@ -1,6 +1,6 @@
 #include "store/log_source.hpp"
 
-#include "store/catalog.hpp"
+#include "catalog/objects.hpp"
 
 extern "C" {
 #include "access/stratnum.h"
@@ -32,7 +32,8 @@ int32 kind_of_row(const pg::RowReader &reader) {
 class TableScan : public LogSource {
 public:
     TableScan(Oid table, Oid index, std::optional<int32> kind, const LogRange &range, Snapshot snapshot)
-        : LogSource(table == catalog().workflow_event), reader_(table, index, snapshot), backwards_(range.backwards) {
+        : LogSource(table == catalog::objects().workflow_event), reader_(table, index, snapshot),
+          backwards_(range.backwards) {
         if (kind)
             reader_.key(1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(*kind));
         bound_position(reader_, kind ? 2 : 1, range);
@@ -58,8 +59,9 @@ public:
     ManyKinds(std::vector<int32> kinds, int64 count, const LogRange &range, Snapshot snapshot)
         : LogSource(false), kinds_(std::move(kinds)), wanted_(kinds_.begin(), kinds_.end()), range_(range),
           snapshot_(snapshot), batch_(static_cast<size_t>(std::clamp<int64>(count, 128, 8192))),
-          patience_(4 * kinds_.size()), log_(catalog().event, catalog().event_pkey, snapshot),
-          by_kind_(catalog().event, catalog().event_kind_position, snapshot), places_(catalog().event) {
+          patience_(4 * kinds_.size()), log_(catalog::objects().event, catalog::objects().event_pkey, snapshot),
+          by_kind_(catalog::objects().event, catalog::objects().event_kind_position, snapshot),
+          places_(catalog::objects().event) {
         bound_position(log_, 1, range);
     }
 

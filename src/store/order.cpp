@@ -33,10 +33,10 @@
 // lock is taken.
 #include "store/order.hpp"
 
+#include "catalog/objects.hpp"
 #include "compat/compat.hpp"
 #include "pg/relation.hpp"
 #include "settings.hpp"
-#include "store/catalog.hpp"
 #include "store/floor.hpp"
 
 extern "C" {
@@ -336,7 +336,7 @@ DatabaseOrder *claim_entry(Oid sequence, int64 reserved) {
 }
 
 void attach() {
-    Oid sequence = catalog().position_seq;
+    Oid sequence = catalog::objects().position_seq;
     // The entry may serve another sequence meanwhile: of an extension that was made anew in a transaction that is
     // undone.
     if (mine && mine_sequence == sequence && mine->database == MyDatabaseId && mine->sequence == sequence)

@@ -2,8 +2,9 @@
 #include "core/uuid.hpp"
 
 #include "access/access.hpp"
+#include "catalog/names.hpp"
+#include "catalog/objects.hpp"
 #include "compat/compat.hpp"
-#include "store/catalog.hpp"
 #include "store/event_row.hpp"
 #include "store/log.hpp"
 #include "store/path_filter.hpp"
@@ -44,11 +45,11 @@ public:
         std::optional<Stream> found = find_visible_stream(name_, snapshot);
         if (!found)
             return;
-        const Catalog &c = catalog();
+        const catalog::Objects &c = catalog::objects();
         reader_.emplace(c.event, c.event_stream_version_key, snapshot);
         reader_->key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(found->id));
         reader_->key(2, BTGreaterStrategyNumber, F_INT8GT,
-                     Int64GetDatum(hidden_versions(*found, category_of(name_), snapshot)));
+                     Int64GetDatum(hidden_versions(*found, catalog::category_of(name_), snapshot)));
         bound_version(*reader_, range);
     }
 
@@ -109,7 +110,7 @@ public:
         std::optional<core::Uuid> execution = visible_execution(name_);
         if (!execution)
             return;
-        const Catalog &c = catalog();
+        const catalog::Objects &c = catalog::objects();
         reader_.emplace(c.workflow_event, c.workflow_event_execution_version_key, snapshot);
         reader_->key(1, BTEqualStrategyNumber, F_UUID_EQ, pg::make_uuid(*execution));
         bound_version(*reader_, range);
@@ -136,10 +137,10 @@ std::unique_ptr<EventSource> open_read_stream(const pg::Arguments &arguments, Sn
                                               std::optional<int64> &) {
     std::string stream = arguments.required_text(0, "stream");
     Range range{arguments.int8(1), arguments.int8(2), arguments.boolean(3).value_or(false)};
-    check_name(stream, "stream name");
+    catalog::check_name(stream, "stream name");
     require_positive(range.from, "from_version");
     require_positive(range.count, "max_count");
-    if (category_of(stream) == workflow_category)
+    if (catalog::category_of(stream) == catalog::workflow_category)
         return std::make_unique<RunReader>(std::move(stream), range, snapshot);
     access::require_read_stream(stream);
     return std::make_unique<StreamReader>(std::move(stream), range, snapshot);
@@ -181,7 +182,7 @@ std::unique_ptr<EventSource> open_read_all(const pg::Arguments &arguments, Snaps
                    .backwards = arguments.boolean(9).value_or(false),
                    .include_system = arguments.boolean(10).value_or(false)};
     for (const std::string &category : query.categories.value_or(std::vector<std::string>()))
-        check_category(category);
+        catalog::check_category(category);
     check_position(query.after);
     require_positive(query.count, "max_count");
     if (query.filter)
@@ -192,7 +193,7 @@ std::unique_ptr<EventSource> open_read_all(const pg::Arguments &arguments, Snaps
 std::unique_ptr<EventSource> open_read_category(const pg::Arguments &arguments, Snapshot snapshot,
                                                 std::optional<int64> &mark) {
     std::string category = arguments.required_text(0, "category");
-    check_category(category);
+    catalog::check_category(category);
     LogQuery query{.after = arguments.int8(1),
                    .count = arguments.int8(2).value_or(1000),
                    .categories = std::vector{category}};
@@ -244,7 +245,7 @@ CHRONICLE_FUNCTION(chronicle_position_at) {
 
 CHRONICLE_FUNCTION(chronicle_stream_version) {
     std::string stream = pg::Arguments(fcinfo).required_text(0, "stream");
-    check_name(stream, "stream name");
+    catalog::check_name(stream, "stream name");
     access::require_read_stream(stream);
     std::optional<Stream> found = find_stream(stream, SnapshotSelf);
     int64 version = found ? last_version(found->id) : 0;

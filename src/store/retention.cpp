@@ -13,8 +13,9 @@
 #include "store/retention.hpp"
 
 #include "access/access.hpp"
+#include "catalog/names.hpp"
+#include "catalog/objects.hpp"
 #include "pg/relation.hpp"
-#include "store/catalog.hpp"
 #include "store/scavenge.hpp"
 #include "store/time.hpp"
 
@@ -36,7 +37,7 @@ namespace {
 constexpr int32 longest_age_months = 12 * 1000;
 
 bool any_category_row() {
-    pg::Table table(catalog().category, AccessShareLock);
+    pg::Table table(catalog::objects().category, AccessShareLock);
     Relation relation = table.get();
     return pg::call([&]() noexcept { return RelationGetNumberOfBlocks(relation) > 0; });
 }
@@ -44,7 +45,7 @@ bool any_category_row() {
 Retention find_category_retention(std::string_view category, Snapshot snapshot) {
     if (!any_category_row())
         return {};
-    const Catalog &c = catalog();
+    const catalog::Objects &c = catalog::objects();
     pg::IndexReader reader(c.category, c.category_pkey, snapshot);
     reader.key(1, BTEqualStrategyNumber, F_TEXTEQ, pg::make_text(category), C_COLLATION_OID);
     Retention retention;
@@ -69,7 +70,7 @@ TimestampTz minus_age(TimestampTz now, const Interval &age) {
 } // namespace
 
 int64 last_visible_version(int64 stream_id, Snapshot snapshot) {
-    const Catalog &c = catalog();
+    const catalog::Objects &c = catalog::objects();
     pg::IndexReader reader(c.event, c.event_stream_version_key, snapshot);
     reader.key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(stream_id));
     bool is_null;
@@ -141,8 +142,8 @@ pg::Values &add_argument(pg::Values &values, const pg::Arguments &arguments, int
 
 std::string category_argument(const pg::Arguments &arguments) {
     std::string category = arguments.required_text(0, "category");
-    check_category(category);
-    check_not_reserved(category);
+    catalog::check_category(category);
+    catalog::check_not_reserved(category);
     return category;
 }
 
@@ -155,8 +156,8 @@ CHRONICLE_FUNCTION(chronicle_set_stream_retention) {
         types};
     pg::Arguments arguments(fcinfo);
     std::string name = arguments.required_text(0, "stream");
-    check_name(name, "stream name");
-    check_not_reserved(name);
+    catalog::check_name(name, "stream name");
+    catalog::check_not_reserved(name);
     check_positive(arguments.int8(1), "max_count");
     check_age(arguments, 2);
     check_positive(arguments.int8(3), "truncate_before");
@@ -262,7 +263,7 @@ std::optional<int64> hidden_from_caller(FunctionCallInfo fcinfo, int64 stream_id
         std::optional<Stream> stream = find_stream_by_id(stream_id, snapshot, &name);
         if (!stream || !access::may_read_stream(name))
             return std::nullopt;
-        answer = {stream_id, hidden_versions(*stream, category_of(name), snapshot)};
+        answer = {stream_id, hidden_versions(*stream, catalog::category_of(name), snapshot)};
     }
     return answer.hidden;
 }

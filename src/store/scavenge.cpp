@@ -24,10 +24,11 @@
 #include "store/scavenge.hpp"
 
 #include "access/access.hpp"
+#include "catalog/names.hpp"
+#include "catalog/objects.hpp"
 #include "pg/lock.hpp"
 #include "pg/relation.hpp"
 #include "settings.hpp"
-#include "store/catalog.hpp"
 #include "store/order.hpp"
 #include "store/protect.hpp"
 #include "store/retention.hpp"
@@ -146,7 +147,7 @@ private:
         if (!found)
             return std::nullopt;
         cut.stream = *found;
-        cut.hidden = hidden_versions(*found, category_of(cut.name), active);
+        cut.hidden = hidden_versions(*found, catalog::category_of(cut.name), active);
         if (found->retention.truncate_before) // may hide versions that are not there yet
             cut.hidden = std::min(cut.hidden, std::max(found->removed, last_visible_version(found->id, active)));
         return cut;
@@ -162,7 +163,7 @@ private:
 
     int64 allowed_by_hooks(const Cut &cut) {
         // A state needs what a retention hides, and nobody is there to keep it: only what was deleted may go.
-        if (hook_count == 0 && has_aggregate(category_of(cut.name)))
+        if (hook_count == 0 && has_aggregate(catalog::category_of(cut.name)))
             return cut.stream.hidden;
         FreshSnapshot snapshot;
         int64 up_to = cut.hidden;
@@ -217,7 +218,7 @@ private:
         std::optional<Cut> cut = find_cut(stream_id);
         if (!cut || cut->hidden <= cut->stream.removed)
             return Outcome::done;
-        if (held_categories_.contains(std::string(category_of(cut->name))))
+        if (held_categories_.contains(std::string(catalog::category_of(cut->name))))
             return Outcome::held;
         int64 allowed = allowed_by_hooks(*cut);
         if (allowed <= cut->stream.removed || !lock_row(stream_id))
@@ -415,7 +416,7 @@ void add_before_removal(BeforeRemoval hook) {
 void queue_for_scavenger(int64 stream_id) {
     Datum values[] = {Int64GetDatum(stream_id)};
     const bool nulls[] = {false};
-    pg::TableWriter(catalog().scavenge_queue).insert(values, nulls);
+    pg::TableWriter(catalog::objects().scavenge_queue).insert(values, nulls);
 }
 
 CHRONICLE_FUNCTION(chronicle_scavenge) {

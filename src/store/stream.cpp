@@ -3,13 +3,14 @@
 #include "store/stream.hpp"
 
 #include "access/access.hpp"
+#include "catalog/names.hpp"
+#include "catalog/objects.hpp"
 #include "pg/datum.hpp"
 #include "pg/lock.hpp"
 #include "pg/relation.hpp"
 #include "pg/xact.hpp"
 #include "settings.hpp"
 #include "sqlstates.hpp"
-#include "store/catalog.hpp"
 #include "store/head.hpp"
 
 extern "C" {
@@ -71,37 +72,6 @@ void count_lock() {
 
 } // namespace
 
-std::string_view category_of(std::string_view stream) { return stream.substr(0, stream.find('-')); }
-
-void check_name(std::string_view name, const char *what) {
-    if (name.empty() || name.size() > max_name_bytes)
-        pg::raise(ERRCODE_INVALID_PARAMETER_VALUE,
-                  {.message = std::string(what) + " must have 1 to " + std::to_string(max_name_bytes) + " bytes",
-                   .detail = "{\"bytes\": " + std::to_string(name.size()) + "}"});
-}
-
-void check_category(std::string_view category) {
-    check_name(category, "category");
-    if (category.find('-') != std::string_view::npos)
-        pg::raise(ERRCODE_INVALID_PARAMETER_VALUE,
-                  {.message = "\"" + std::string(category) + "\" is no category: a category has no \"-\"",
-                   .hint =
-                       "The category of a stream is the part before the first \"-\"; read_stream reads one stream."});
-}
-
-void check_not_reserved(std::string_view stream) {
-    if (stream.front() == '$' || category_of(stream) == workflow_category)
-        pg::raise(ERRCODE_RESERVED_NAME,
-                  {.message = "stream name \"" + std::string(stream) + "\" is reserved",
-                   .hint = "Names that begin with \"$\" and the category \"workflow\" belong to chronicle itself."});
-}
-
-void check_type_not_reserved(std::string_view type) {
-    if (type.front() == '$')
-        pg::raise(ERRCODE_RESERVED_NAME, {.message = "event type \"" + std::string(type) + "\" is reserved",
-                                          .hint = "Names that begin with \"$\" belong to chronicle itself."});
-}
-
 // PostgreSQL's deadlock detector fails the waiter that looks first, and that may be one who merely stands in the queue
 // between two whose transactions wait for each other. One that holds nothing cannot be a part of their deadlock: it
 // queues anew, behind them, and the detector finds them.
@@ -158,9 +128,9 @@ std::unordered_map<std::string, Place> &places() {
     static uint64 generation = 0;
     if (!known)
         known = new std::unordered_map<std::string, Place>();
-    if (generation != catalog().generation || known->size() >= seen_limit)
+    if (generation != catalog::objects().generation || known->size() >= seen_limit)
         known->clear();
-    generation = catalog().generation;
+    generation = catalog::objects().generation;
     return *known;
 }
 
@@ -173,7 +143,7 @@ std::optional<int64> known_stream_id(const std::string &stream) {
 }
 
 std::optional<Stream> find_newest_stream(const std::string &stream) {
-    const Catalog &c = catalog();
+    const catalog::Objects &c = catalog::objects();
     auto &known = places();
     if (auto found = known.find(stream); found != known.end()) {
         pg::PlaceReader row(c.stream);
@@ -202,7 +172,7 @@ template <typename Look> static std::optional<Stream> look_surely(Snapshot snaps
 
 std::optional<Stream> find_stream(std::string_view stream, Snapshot snapshot) {
     return look_surely(snapshot, [&](Snapshot by) -> std::optional<Stream> {
-        const Catalog &c = catalog();
+        const catalog::Objects &c = catalog::objects();
         pg::IndexReader reader(c.stream, c.stream_name_key, by);
         reader.key(1, BTEqualStrategyNumber, F_TEXTEQ, pg::make_text(stream), C_COLLATION_OID);
         return reader.next() ? std::optional(read_row(reader)) : std::nullopt;
@@ -211,7 +181,7 @@ std::optional<Stream> find_stream(std::string_view stream, Snapshot snapshot) {
 
 std::optional<Stream> find_stream_by_id(int64 id, Snapshot snapshot, std::string *name) {
     return look_surely(snapshot, [&](Snapshot by) -> std::optional<Stream> {
-        const Catalog &c = catalog();
+        const catalog::Objects &c = catalog::objects();
         pg::IndexReader reader(c.stream, c.stream_pkey, by);
         reader.key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(id));
         if (!reader.next())
@@ -231,9 +201,9 @@ std::unordered_map<int64, ItemPointerData> &places_by_id() {
     static uint64 generation = 0;
     if (!known)
         known = new std::unordered_map<int64, ItemPointerData>();
-    if (generation != catalog().generation || known->size() >= seen_limit)
+    if (generation != catalog::objects().generation || known->size() >= seen_limit)
         known->clear();
-    generation = catalog().generation;
+    generation = catalog::objects().generation;
     return *known;
 }
 
@@ -247,7 +217,8 @@ Stream named_row(const pg::RowReader &reader, std::string *name) {
 } // namespace
 
 StreamFinder::StreamFinder(Snapshot snapshot)
-    : snapshot_(snapshot), place_(catalog().stream), index_(catalog().stream, catalog().stream_pkey, snapshot) {}
+    : snapshot_(snapshot), place_(catalog::objects().stream),
+      index_(catalog::objects().stream, catalog::objects().stream_pkey, snapshot) {}
 
 std::optional<Stream> StreamFinder::find(int64 id, std::string *name) {
     auto &known = places_by_id();
@@ -274,11 +245,11 @@ std::optional<Stream> find_visible_stream(std::string_view stream, Snapshot snap
 }
 
 Stream make_stream(std::string_view stream) {
-    const Catalog &c = catalog();
+    const catalog::Objects &c = catalog::objects();
     int64 id = pg::call([&]() noexcept { return nextval_internal(c.stream_id_seq, false); });
     Datum values[] = {Int64GetDatum(id),
                       pg::make_text(stream),
-                      pg::make_text(category_of(stream)),
+                      pg::make_text(catalog::category_of(stream)),
                       TimestampTzGetDatum(GetCurrentTimestamp()),
                       Int64GetDatum(0),
                       BoolGetDatum(false),
@@ -334,7 +305,7 @@ void hide_stream(const Stream &stream, int64 hidden, bool tombstone) {
 
 // The newest version of at least `bound`; 0: none.
 static int64 newest_version(int64 stream_id, int64 bound) {
-    const Catalog &c = catalog();
+    const catalog::Objects &c = catalog::objects();
     pg::IndexReader reader(c.event, c.event_stream_version_key, SnapshotSelf);
     reader.key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(stream_id));
     reader.key(2, BTGreaterEqualStrategyNumber, F_INT8GE, Int64GetDatum(bound));
@@ -349,9 +320,9 @@ int64 last_version(int64 stream_id) {
     static uint64 generation = 0;
     if (!seen)
         seen = new std::unordered_map<int64, int64>();
-    if (generation != catalog().generation || seen->size() >= seen_limit)
+    if (generation != catalog::objects().generation || seen->size() >= seen_limit)
         seen->clear();
-    generation = catalog().generation;
+    generation = catalog::objects().generation;
     int64 &bound = (*seen)[stream_id];
     int64 version = newest_version(stream_id, bound);
     if (version == 0 && bound > 0)

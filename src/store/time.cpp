@@ -14,9 +14,9 @@
 // Versions of one stream are recorded under its lock: their times fall only where the clock is set back.
 #include "store/time.hpp"
 
+#include "catalog/objects.hpp"
 #include "pg/lock.hpp"
 #include "pg/relation.hpp"
-#include "store/catalog.hpp"
 #include "store/order.hpp"
 
 extern "C" {
@@ -93,7 +93,7 @@ std::optional<int64> first_recorded_from(const Numbers &positions, TimestampTz a
 } // namespace
 
 int64 position_at(TimestampTz at) {
-    const Catalog &c = catalog();
+    const catalog::Objects &c = catalog::objects();
     Snapshot snapshot = pg::call([]() noexcept { return GetActiveSnapshot(); });
     int64 mark = order::mark(snapshot);
     int64 nearest = mark + 1;
@@ -104,7 +104,7 @@ int64 position_at(TimestampTz at) {
 }
 
 int64 last_version_before(int64 stream_id, int64 low, int64 high, TimestampTz cutoff, Snapshot snapshot) {
-    const Catalog &c = catalog();
+    const catalog::Objects &c = catalog::objects();
     return Numbers{c.event, c.event_stream_version_key, 3, stream_id, snapshot}.last_before(low, high, cutoff);
 }
 

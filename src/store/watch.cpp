@@ -1,7 +1,7 @@
 #include "store/watch.hpp"
 
+#include "catalog/objects.hpp"
 #include "pg/relation.hpp"
-#include "store/catalog.hpp"
 
 extern "C" {
 #include "access/xact.h"
@@ -62,7 +62,7 @@ void fire_append_triggers(const std::vector<StoredBatch> &batches) {
     if (watcher_count == 0 || !is_watched(batches))
         return;
     CurrentAppend scope(batches);
-    pg::Table event(catalog().event, RowExclusiveLock);
+    pg::Table event(catalog::objects().event, RowExclusiveLock);
     Relation table = event.get();
     pg::call([&]() noexcept { fire_statement_triggers(table); });
 }

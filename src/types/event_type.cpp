@@ -1,6 +1,6 @@
 // The registry of event types: the tables in memory, and the functions that change them.
 //
-// A process reads both tables whole when one of them has changed (store::CachedTable); schemas whose text is the same
+// A process reads both tables whole when one of them has changed (catalog::CachedTable); schemas whose text is the same
 // stay compiled. Readers and appenders hold the entry that they work with, so a change in between, even by a function
 // that they call, does not pull it away.
 #include "core/json.hpp"
@@ -9,15 +9,15 @@
 #include "types/event_type.hpp"
 
 #include "access/access.hpp"
+#include "catalog/cached_table.hpp"
+#include "catalog/names.hpp"
 #include "pg/lock.hpp"
-#include "store/cached_table.hpp"
-#include "store/stream.hpp"
 
 namespace chronicle::types {
 
 namespace {
 
-store::CachedTable type_table("event_type"), upcaster_table("upcaster");
+catalog::CachedTable type_table("event_type"), upcaster_table("upcaster");
 
 using Types = std::unordered_map<std::string, std::shared_ptr<const EventType>>;
 struct Registry {
@@ -112,8 +112,8 @@ const Registry &current() {
 
 std::string type_argument(const pg::Arguments &arguments) {
     std::string type = arguments.required_text(0, "type");
-    store::check_name(type, "event type");
-    store::check_type_not_reserved(type);
+    catalog::check_name(type, "event type");
+    catalog::check_type_not_reserved(type);
     return type;
 }
 

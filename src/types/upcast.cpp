@@ -3,21 +3,14 @@
 #include "types/upcast.hpp"
 
 #include "access/access.hpp"
-#include "store/catalog.hpp"
-#include "store/kind.hpp"
-#include "store/retention.hpp"
 
 extern "C" {
-#include "access/stratnum.h"
 #include "common/hashfn.h"
 #include "catalog/pg_type_d.h"
-#include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
 #include "utils/inval.h"
 #include "utils/syscache.h"
 }
-
-#include "pg/relation.hpp"
 
 namespace chronicle::types {
 
@@ -135,33 +128,13 @@ void Upcasts::follow(const std::string &type, int64 position, int32 &version, Da
     }
 }
 
-// --- for view events ---
+// --- for view events: its data comes by upcast_data, in store/event_view.cpp ---
 
 CHRONICLE_FUNCTION(chronicle_upcast_version) {
     pg::Arguments arguments(fcinfo);
     std::shared_ptr<const EventType> known = find_type(arguments.required_text(0, "type"));
     int32 version = *arguments.int4(1);
     PG_RETURN_INT32(known ? reached(*known, version) : version);
-}
-
-// Anybody may call what a view calls, so the data is not taken from the caller, who could hand anything to the owner's
-// function: it is read again, by its position, if the caller may read it and it is not hidden.
-CHRONICLE_FUNCTION(chronicle_upcast_data) {
-    int64 position = *pg::Arguments(fcinfo).int8(0);
-    const store::Catalog &c = store::catalog();
-    pg::IndexReader reader(c.event, c.event_pkey, pg::call([]() noexcept { return GetActiveSnapshot(); }));
-    reader.key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(position));
-    if (!reader.next())
-        PG_RETURN_NULL();
-    bool is_null;
-    std::optional<int64> hidden = store::hidden_from_caller(fcinfo, DatumGetInt64(reader.column(2, &is_null)));
-    if (!hidden || DatumGetInt64(reader.column(3, &is_null)) <= *hidden)
-        PG_RETURN_NULL();
-    store::Kind kind = store::kind_of(DatumGetInt32(reader.column(6, &is_null)));
-    int32 version = DatumGetInt32(reader.column(7, &is_null));
-    Datum data = pg::copy_datum(reader.column(11, &is_null), -1);
-    Upcasts().apply(kind.type, position, version, data);
-    PG_RETURN_DATUM(data);
 }
 
 } // namespace chronicle::types

@@ -7,11 +7,11 @@
 // postmaster replaces all of shared memory.
 #include "worker/executor.hpp"
 
+#include "catalog/objects.hpp"
 #include "compat/compat.hpp"
 #include "pg/latch.hpp"
 #include "pg/xact.hpp"
 #include "settings.hpp"
-#include "store/catalog.hpp"
 #include "worker/process.hpp"
 #include "worker/registry.hpp"
 #include "worker/source.hpp"
@@ -153,7 +153,7 @@ std::string role_name(Oid role) {
 
 bool extension_is_here() {
     pg::start_transaction();
-    bool here = store::catalog_if_installed() != nullptr;
+    bool here = catalog::objects_if_installed() != nullptr;
     pg::commit_transaction();
     return here;
 }

@@ -4,14 +4,13 @@
 //
 // Exactly one per database: it holds a session lock (LockKind::scheduler), and leaves when another one has it.
 // Crash: its executors go on; the launcher starts another one, which finds them in shared memory.
+#include "catalog/objects.hpp"
 #include "compat/compat.hpp"
 #include "pg/latch.hpp"
 #include "pg/lock.hpp"
 #include "pg/spi.hpp"
 #include "pg/xact.hpp"
 #include "settings.hpp"
-#include "store/catalog.hpp"
-#include "store/floor.hpp"
 #include "worker/process.hpp"
 #include "worker/registry.hpp"
 #include "worker/source.hpp"
@@ -398,14 +397,14 @@ bool is_template() {
 }
 
 // The extension that belongs to work here; nullptr: none.
-const store::Catalog *find_extension() { return is_template() ? nullptr : store::catalog_if_installed(); }
+const catalog::Objects *find_extension() { return is_template() ? nullptr : catalog::objects_if_installed(); }
 
 // One look at the tables: what is to be taken back, what is due, who needs executors. Milliseconds until the next one.
 long look() {
     pg::call([]() noexcept { pgstat_report_activity(STATE_RUNNING, "chronicle scheduler"); });
     pg::start_transaction();
-    const store::Catalog *catalog = find_extension();
-    if (!catalog || catalog->extension != extension) {
+    const catalog::Objects *found = find_extension();
+    if (!found || found->extension != extension) {
         leaving_as = Outcome::absent;
         pg::commit_transaction();
         return 0;
@@ -420,7 +419,6 @@ long look() {
             source(i).attend();
     TimestampTz due = run_chores();
     pg::start_transaction();
-    store::note_floor();
     std::vector<Need> needs = ask_sources(due);
     pg::commit_transaction();
     bool short_of_slots = staff_owners(needs), again = publish_followed(needs);
@@ -480,12 +478,12 @@ void run(Oid database) {
         return;
     }
     pg::start_transaction();
-    const store::Catalog *catalog = find_extension();
-    bool alone = catalog && pg::try_lock_for_session(pg::LockKind::scheduler, 0);
-    if (catalog)
-        extension = catalog->extension;
+    const catalog::Objects *found = find_extension();
+    bool alone = found && pg::try_lock_for_session(pg::LockKind::scheduler, 0);
+    if (found)
+        extension = found->extension;
     pg::commit_transaction();
-    if (!catalog)
+    if (!found)
         leaving_as = Outcome::absent;
     else if (alone)
         serve();

@@ -43,7 +43,24 @@ style_versions() { code_lines 'PG_VERSION_NUM|PG_MAJORVERSION' $(sources src | g
 style_jumps() { code_lines '\b(PG_TRY|PG_CATCH|PG_FINALLY|PG_RE_THROW|sigsetjmp|siglongjmp|setjmp|longjmp)\b' $(sources src | grep -v '^src/pg/'); }
 
 # shellcheck disable=SC2046
-style_core() { code_lines '#include +("(pg|compat|store|flow|worker|access)/|[<"](postgres|libpq|fmgr))' $(sources src/core); }
+style_core() { code_lines '#include +[<"](postgres|libpq|fmgr)' $(sources src/core); }
+
+# From the ground up, as docs/architecture.md tells them: a folder includes nothing of those that come after it.
+# pg/postgres.hpp, the server's own headers, is everybody's.
+layers=(core compat pg catalog access types worker store state command flow projection)
+
+style_layers() {
+    local folder i above
+    for folder in src/*/; do
+        folder=$(basename "$folder")
+        [[ $folder == testing || " ${layers[*]} " == *" $folder "* ]] || echo "src/$folder has no place among the layers"
+    done
+    for ((i = 0; i < ${#layers[@]} - 1; i++)); do
+        above=$(printf '%s|' "${layers[@]:i+1}")
+        # shellcheck disable=SC2046
+        code_lines "#include +\"(${above%|})/[a-z_]+\.hpp\"" $(sources "src/${layers[i]}") | grep -v '"pg/postgres.hpp"'
+    done
+}
 
 style_install_sql() { grep -niE '^[^-]*\bcreate +or +replace\b' sql/install/*.sql 2>/dev/null; }
 
@@ -96,7 +113,8 @@ check_style() {
     style "shellcheck has nothing to say about the scripts" style_shellcheck
     style "PG_VERSION_NUM stands in src/compat only" style_versions
     style "PG_TRY and longjmp stand in src/pg only" style_jumps
-    style "src/core includes nothing of PostgreSQL and no other layer" style_core
+    style "src/core includes nothing of PostgreSQL" style_core
+    style "no folder of src includes a file of one above it" style_layers
     style "install scripts never CREATE OR REPLACE" style_install_sql
     style "SQL parts are named NN_subject.sql" style_part_names
     style "every file in test/ lies where a runner finds it" style_test_places

@@ -4,7 +4,7 @@
 //
 // What is left to check is asked for by relation: those that have a deferrable constraint at all are kept in memory,
 // until a constraint changes.
-#include "flow/constraints.hpp"
+#include "worker/constraints.hpp"
 
 #include "pg/spi.hpp"
 #include "worker/ddl.hpp"
@@ -16,7 +16,7 @@ extern "C" {
 #include "utils/syscache.h"
 }
 
-namespace chronicle::flow {
+namespace chronicle::worker {
 
 namespace {
 
@@ -61,13 +61,13 @@ void check_deferred_constraints() {
     });
 }
 
-ConstraintWatch::ConstraintWatch() : set_before_(worker::set_constraints_count()) {}
+ConstraintWatch::ConstraintWatch() : set_before_(set_constraints_count()) {}
 
 bool ConstraintWatch::check() {
-    if (worker::set_constraints_count() == set_before_ && !left_something())
+    if (set_constraints_count() == set_before_ && !left_something())
         return false;
     check_deferred_constraints();
     return true;
 }
 
-} // namespace chronicle::flow
+} // namespace chronicle::worker

@@ -3,9 +3,9 @@
 
 #include "pg/guard.hpp"
 
-namespace chronicle::store {
+namespace chronicle::catalog {
 
-struct Catalog {
+struct Objects {
     Oid extension;
     Oid owner; // of the extension: whose rights our own statements have
     Oid position_seq, stream_id_seq, kind_id_seq;
@@ -23,8 +23,8 @@ struct Catalog {
 };
 
 /// The catalog of this database. 55000 when the extension is not there, or is not of this library's version.
-const Catalog &catalog();
+const Objects &objects();
 /// The same without an error: nullptr when the extension is not installed here.
-const Catalog *catalog_if_installed();
+const Objects *objects_if_installed();
 
-} // namespace chronicle::store
+} // namespace chronicle::catalog

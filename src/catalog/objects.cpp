@@ -1,4 +1,4 @@
-#include "store/catalog.hpp"
+#include "catalog/objects.hpp"
 
 extern "C" {
 #include "access/genam.h"
@@ -16,11 +16,11 @@ extern "C" {
 #include "utils/syscache.h"
 }
 
-namespace chronicle::store {
+namespace chronicle::catalog {
 
 namespace {
 
-Catalog cached;
+Objects cached;
 bool valid = false;
 bool registered = false;
 uint64 generation = 0;
@@ -82,7 +82,7 @@ ExtensionRow read_extension() noexcept {
 }
 
 // get_relname_relid returns InvalidOid for what is missing: the caller checks them all.
-void look_up_relations(Catalog &c) noexcept {
+void look_up_relations(Objects &c) noexcept {
     Oid internal = get_namespace_oid("chronicle_data", true);
     Oid api = get_namespace_oid("chronicle", true);
     auto relation = [&](const char *name) {
@@ -161,14 +161,14 @@ bool load() {
 
 } // namespace
 
-const Catalog *catalog_if_installed() { return valid || load() ? &cached : nullptr; }
+const Objects *objects_if_installed() { return valid || load() ? &cached : nullptr; }
 
-const Catalog &catalog() {
-    const Catalog *c = catalog_if_installed();
+const Objects &objects() {
+    const Objects *c = objects_if_installed();
     if (!c)
         pg::raise(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, {.message = "chronicle is not installed in this database",
                                                              .hint = "Run CREATE EXTENSION chronicle."});
     return *c;
 }
 
-} // namespace chronicle::store
+} // namespace chronicle::catalog

@@ -1,14 +1,14 @@
-// Deferred constraints of a node's code.
+// Deferred constraints of users' code in an executor.
 #pragma once
 
 #include "pg/guard.hpp"
 
-namespace chronicle::flow {
+namespace chronicle::worker {
 
 /// What is deferred is checked now; from then on the transaction defers nothing.
 void check_deferred_constraints();
 
-/// Made before a node's code runs.
+/// Made before a node's code runs, which shares its transaction with others'.
 class ConstraintWatch {
 public:
     ConstraintWatch();
@@ -20,4 +20,4 @@ private:
     uint64 set_before_;
 };
 
-} // namespace chronicle::flow
+} // namespace chronicle::worker

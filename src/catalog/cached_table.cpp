@@ -1,6 +1,6 @@
-#include "store/cached_table.hpp"
+#include "catalog/cached_table.hpp"
 
-#include "store/catalog.hpp"
+#include "catalog/objects.hpp"
 
 extern "C" {
 #include "catalog/namespace.h"
@@ -8,7 +8,7 @@ extern "C" {
 #include "utils/lsyscache.h"
 }
 
-namespace chronicle::store {
+namespace chronicle::catalog {
 
 namespace {
 
@@ -25,7 +25,7 @@ void forget_cached_tables(Oid relation) {
 }
 
 uint64 CachedTable::generation() {
-    const Catalog &c = catalog();
+    const Objects &c = objects();
     if (!listed_) {
         if (!first)
             pg::call([]() noexcept {
@@ -51,4 +51,4 @@ void CachedTable::changed() {
     generation_ = ++last_generation; // an abort sends the same word to ourselves
 }
 
-} // namespace chronicle::store
+} // namespace chronicle::catalog

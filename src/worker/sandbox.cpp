@@ -1,4 +1,4 @@
-#include "flow/sandbox.hpp"
+#include "worker/sandbox.hpp"
 
 #include "worker/executor.hpp"
 
@@ -10,10 +10,10 @@ extern "C" {
 #include "utils/portal.h"
 }
 
-namespace chronicle::flow {
+namespace chronicle::worker {
 
 Sandbox::Sandbox(Oid owner, const std::string &search_path) {
-    if (!worker::connected_as_owner())
+    if (!connected_as_owner())
         user_.emplace(owner, SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
     settings_.set("search_path", search_path.c_str());
 }
@@ -28,4 +28,4 @@ void clean_session() {
     });
 }
 
-} // namespace chronicle::flow
+} // namespace chronicle::worker

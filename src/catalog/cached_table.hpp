@@ -8,7 +8,7 @@
 
 #include "pg/guard.hpp"
 
-namespace chronicle::store {
+namespace chronicle::catalog {
 
 /// A table of schema chronicle_data. Constant-initialised: for statics.
 class CachedTable {
@@ -28,4 +28,4 @@ private:
     bool listed_ = false;
 };
 
-} // namespace chronicle::store
+} // namespace chronicle::catalog

@@ -1,16 +1,23 @@
-// One's own events that one's own snapshot cannot name.
+// What view events asks for beside its joins.
 //
-// In REPEATABLE READ and SERIALIZABLE a transaction may append to a stream, or an event of a kind, that another session
-// made after its snapshot. It sees its event, but not the row of the stream (of the kind), so view events, which joins
-// them, would leave the event out. It takes these events from here. They are among what this transaction has appended,
-// so others and READ COMMITTED, where each statement has a newer snapshot, pay for the question only.
+// Upcast data (upcast_data): anybody may call what a view calls, so the data is not taken from the caller, who could
+// hand anything to the owner's function: it is read again, by its position, if the caller may read it and it is not
+// hidden.
+//
+// One's own events that one's own snapshot cannot name (own_unnamed_events): in REPEATABLE READ and SERIALIZABLE a
+// transaction may append to a stream, or an event of a kind, that another session made after its snapshot. It sees its
+// event, but not the row of the stream (of the kind), so the view, which joins them, would leave the event out. It
+// takes these events from here. They are among what this transaction has appended, so others and READ COMMITTED, where
+// each statement has a newer snapshot, pay for the question only.
 #include "access/access.hpp"
+#include "catalog/objects.hpp"
 #include "pg/relation.hpp"
-#include "store/catalog.hpp"
 #include "store/event_row.hpp"
 #include "store/kind.hpp"
 #include "store/order.hpp"
+#include "store/retention.hpp"
 #include "store/stream.hpp"
+#include "types/upcast.hpp"
 
 extern "C" {
 #include "access/htup_details.h"
@@ -26,7 +33,7 @@ namespace chronicle::store {
 namespace {
 
 bool sees_kind(int32 kind, Snapshot snapshot) {
-    const Catalog &c = catalog();
+    const catalog::Objects &c = catalog::objects();
     pg::IndexReader reader(c.event_kind, c.event_kind_pkey, snapshot);
     reader.key(1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(kind));
     return reader.next() != nullptr;
@@ -47,7 +54,7 @@ void put(ReturnSetInfo *result, const EventRow &row) {
 
 void put_unnamed_events(ReturnSetInfo *result, int64 first) {
     Snapshot snapshot = pg::call([]() noexcept { return GetActiveSnapshot(); });
-    const Catalog &c = catalog();
+    const catalog::Objects &c = catalog::objects();
     pg::IndexReader reader(c.event, c.event_pkey, snapshot);
     reader.key(1, BTGreaterEqualStrategyNumber, F_INT8GE, Int64GetDatum(first));
     EventMaker maker;
@@ -75,6 +82,24 @@ CHRONICLE_FUNCTION(chronicle_own_unnamed_events) {
     if (IsolationUsesXactSnapshot() && first)
         put_unnamed_events(reinterpret_cast<ReturnSetInfo *>(fcinfo->resultinfo), *first);
     PG_RETURN_NULL();
+}
+
+CHRONICLE_FUNCTION(chronicle_upcast_data) {
+    int64 position = *pg::Arguments(fcinfo).int8(0);
+    const catalog::Objects &c = catalog::objects();
+    pg::IndexReader reader(c.event, c.event_pkey, pg::call([]() noexcept { return GetActiveSnapshot(); }));
+    reader.key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(position));
+    if (!reader.next())
+        PG_RETURN_NULL();
+    bool is_null;
+    std::optional<int64> hidden = hidden_from_caller(fcinfo, DatumGetInt64(reader.column(2, &is_null)));
+    if (!hidden || DatumGetInt64(reader.column(3, &is_null)) <= *hidden)
+        PG_RETURN_NULL();
+    Kind kind = kind_of(DatumGetInt32(reader.column(6, &is_null)));
+    int32 version = DatumGetInt32(reader.column(7, &is_null));
+    Datum data = pg::copy_datum(reader.column(11, &is_null), -1);
+    types::Upcasts().apply(kind.type, position, version, data);
+    PG_RETURN_DATUM(data);
 }
 
 } // namespace chronicle::store
