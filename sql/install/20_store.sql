@@ -89,10 +89,12 @@ SELECT pg_catalog.pg_extension_config_dump('chronicle_data.workflow_event', '');
 
 -- The mark as the scheduler last noted it, for standbys (src/store/floor.cpp). Not dumped: it speaks of this server.
 CREATE TABLE chronicle_data.log_floor (floor bigint NOT NULL) WITH (fillfactor = 10);
+ALTER TABLE chronicle_data.log_floor REPLICA IDENTITY FULL; -- a publication of all tables must not stop us
 
 -- Scavenging (src/store/scavenge.cpp). Streams in which something is to be removed; one may stand here more than once,
 -- so that nobody waits to add it.
 CREATE TABLE chronicle_data.scavenge_queue (stream_id bigint NOT NULL);
+ALTER TABLE chronicle_data.scavenge_queue REPLICA IDENTITY FULL;
 CREATE INDEX scavenge_queue_stream ON chronicle_data.scavenge_queue (stream_id);
 SELECT pg_catalog.pg_extension_config_dump('chronicle_data.scavenge_queue', '');
 -- How far the events of a category were looked at, under which retention.

@@ -22,6 +22,7 @@ CREATE TABLE chronicle_data.trigger_failure (
     error text NOT NULL,
     failed_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+ALTER TABLE chronicle_data.trigger_failure REPLICA IDENTITY FULL; -- a publication of all tables must not stop us
 CREATE INDEX trigger_failure_trigger ON chronicle_data.trigger_failure (trigger_id, global_position);
 CREATE INDEX trigger_failure_time ON chronicle_data.trigger_failure (failed_at);
 SELECT pg_catalog.pg_extension_config_dump('chronicle_data.trigger_failure', '');
