@@ -174,6 +174,7 @@ is_deeply([ grep { $_ ne 'README.md' && !$linked{$_} } sort keys %text ], [], 'e
 my %level = (retention => 'admin', functions => 'admin', settings => 'superuser', operations => 'superuser');
 my %before = map { $_ => slurp_file("$root/test/data/reference.sql") } qw(functions views);
 $node->safe_psql($db, 'CREATE ROLE newcomer LOGIN; CREATE ROLE shop; CREATE ROLE partner');
+new_database($node, 'empty');
 
 # [place, SQL, pattern of each error that must come, … that may come]
 sub blocks {
@@ -197,8 +198,8 @@ for my $path (sort grep { !m{^src/} } keys %text) {
     my @blocks = blocks($path) or next;
     my ($page) = $path =~ m{([^/]+)\.md$};
     my $level = $level{$page} // 'operator';
-    $node->safe_psql($db, "CREATE DATABASE mydb OWNER newcomer; ALTER DATABASE mydb SET search_path = public, chronicle");
-    $node->safe_psql('mydb', 'CREATE EXTENSION chronicle' . ($level eq 'superuser' ? '' : "; SELECT chronicle.grant_access('newcomer', '$level')"));
+    $node->safe_psql($db, "CREATE DATABASE mydb TEMPLATE empty OWNER newcomer; ALTER DATABASE mydb SET search_path = public, chronicle");
+    $node->safe_psql('mydb', "SELECT chronicle.grant_access('newcomer', '$level')") if $level ne 'superuser';
     my $script = "\\set VERBOSITY verbose\n" . ($before{$page} // '') . join '', map { "\\warn \@$_->[0]\n$_->[1]\n" } @blocks;
     my ($status, $out, $errors) =
       $node->psql('mydb', $script, on_error_stop => 0, extra_params => $level eq 'superuser' ? [] : [ '-U', 'newcomer' ]);
