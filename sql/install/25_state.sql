@@ -160,6 +160,8 @@ COMMENT ON COLUMN chronicle.aggregates.keep_snapshots IS 'snapshots kept of a st
 COMMENT ON COLUMN chronicle.aggregates.fault IS 'why it cannot work: a function or the owner is gone; NULL: it can';
 COMMENT ON COLUMN chronicle.aggregates.failing_streams IS 'streams whose last snapshot could not be taken, because the apply function failed';
 GRANT SELECT ON chronicle.aggregates TO PUBLIC;
+CREATE TRIGGER refuse_change INSTEAD OF INSERT OR UPDATE OR DELETE ON chronicle.aggregates
+    FOR EACH ROW EXECUTE FUNCTION chronicle_data.refuse_change('create_aggregate and drop_aggregate change aggregates.');
 
 CREATE FUNCTION chronicle.replay(
     stream text, from_version bigint DEFAULT NULL, to_version bigint DEFAULT NULL, apply text DEFAULT NULL)

@@ -34,6 +34,8 @@ COMMENT ON COLUMN chronicle.streams.max_count IS 'the stream''s own retention; N
 COMMENT ON COLUMN chronicle.streams.max_age IS 'the stream''s own retention; NULL: what its category says';
 COMMENT ON COLUMN chronicle.streams.truncate_before IS 'versions below it are hidden';
 GRANT SELECT ON chronicle.streams TO PUBLIC;
+CREATE TRIGGER refuse_change INSTEAD OF INSERT OR UPDATE OR DELETE ON chronicle.streams
+    FOR EACH ROW EXECUTE FUNCTION chronicle_data.refuse_change('delete_stream, tombstone_stream and set_stream_retention change a stream.');
 
 CREATE VIEW chronicle.categories WITH (security_barrier) AS
 SELECT n.category,

@@ -50,3 +50,5 @@ COMMENT ON COLUMN chronicle.command_log.first_version IS 'of the first event app
 COMMENT ON COLUMN chronicle.command_log.last_version IS 'of the stream after it';
 COMMENT ON COLUMN chronicle.command_log.at IS 'wall clock when it was answered';
 GRANT SELECT ON chronicle.command_log TO PUBLIC;
+CREATE TRIGGER refuse_change INSTEAD OF INSERT OR UPDATE OR DELETE ON chronicle.command_log
+    FOR EACH ROW EXECUTE FUNCTION chronicle_data.refuse_change('execute_command and try_command write it; chronicle.command_retention says how long it is kept.');

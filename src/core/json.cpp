@@ -22,6 +22,8 @@ std::string dump(const json &value, int indent = -1) {
     return value.dump(indent, ' ', false, json::error_handler_t::replace);
 }
 
+constexpr std::size_t max_problem = 80; // bytes of what is wrong
+
 // Builds a value from nlohmann's parse events, which carry a number's text; its own builder drops
 // that text and does not limit depth.
 class Builder {
@@ -51,6 +53,8 @@ public:
         problem_ = error.what();
         if (const std::size_t end = problem_.find("] "); end != std::string::npos)
             problem_.erase(0, end + 2); // the library's own error number
+        if (problem_.size() > max_problem) // it quotes numbers of any length
+            problem_ = problem_.substr(0, max_problem) + "…'";
         return false;
     }
 

@@ -129,8 +129,8 @@ public:
             path_.emplace(*query_.filter);
         wants_runs_ =
             query_.include_system || (query_.categories && among(query_.categories, catalog::workflow_category));
-        wants_users_ = !query_.categories || query_.categories->size() > 1 || !wants_runs_ ||
-                       (*query_.categories)[0] != catalog::workflow_category;
+        wants_users_ = !wants_runs_ || !query_.categories ||
+                       *query_.categories != std::vector{std::string(catalog::workflow_category)};
         readable_ = access::readable_categories();
         if (wants_users_) {
             check_rights();

@@ -126,9 +126,11 @@ void check_age(const pg::Arguments &arguments, int i) {
     if (arguments.null(i))
         return;
     Interval age = *DatumGetIntervalP(arguments.datum(i));
-    Interval longest{0, 0, longest_age_months};
+    // Within both limits the clock does not go out of range.
+    Interval longest{0, 0, longest_age_months}, shortest{0, 0, -longest_age_months};
     bool fits = pg::call([&]() noexcept {
-        return DatumGetBool(DirectFunctionCall2(interval_le, IntervalPGetDatum(&age), IntervalPGetDatum(&longest)));
+        return DatumGetBool(DirectFunctionCall2(interval_le, IntervalPGetDatum(&age), IntervalPGetDatum(&longest))) &&
+               DatumGetBool(DirectFunctionCall2(interval_ge, IntervalPGetDatum(&age), IntervalPGetDatum(&shortest)));
     });
     TimestampTz now = GetCurrentTimestamp();
     if (!fits || minus_age(now, age) >= now)

@@ -33,6 +33,9 @@ SELECT stream, version FROM read_all(:start, filter => 'strict $.data.none.deepe
 SELECT stream, version FROM read_all(:start, filter => '$.data.qty > $least');
 SELECT stream, version FROM read_all(:start, categories => '{log_cart, log_cart-1}');
 SELECT stream, version FROM read_all(:start, categories => '{""}');
+-- No category at all: no row, whether runs are asked for or not.
+SELECT stream, version FROM read_all(:start, categories => '{}');
+SELECT stream, version FROM read_all(:start, categories => '{}', include_system => true);
 SELECT stream, version FROM read_all(:start, filter => '$.metadata.tenant == "t1" && $.category == "log_user"');
 SELECT stream, version FROM read_all(:start, filter => '$.type like_regex "^Check" || $.version == 2', categories => ARRAY['log_cart']);
 SELECT count(*) FROM read_all(:start, since => now() + interval '1 hour');

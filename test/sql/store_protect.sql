@@ -13,3 +13,10 @@ DELETE FROM events WHERE stream = 'protect-1';
 UPDATE events SET type = 'x' WHERE stream = 'protect-1';
 INSERT INTO events (stream, type) VALUES ('protect-1', 'A');
 SELECT version, type FROM read_stream('protect-1');
+-- Nor is what chronicle keeps beside them, through a view that SQL could change by itself.
+DELETE FROM streams WHERE stream = 'protect-1';
+UPDATE streams SET tombstoned = true WHERE stream = 'protect-1';
+INSERT INTO streams (stream, category) VALUES ('protect-2', 'protect');
+INSERT INTO aggregates (category) VALUES ('protect');
+INSERT INTO command_log (stream) VALUES ('protect-1');
+SELECT table_name FROM information_schema.views WHERE table_schema = 'chronicle' AND (is_updatable = 'YES' OR is_insertable_into = 'YES') AND is_trigger_updatable = 'NO' ORDER BY 1;

@@ -147,6 +147,7 @@ SELECT set_stream_retention('ret_c-1', max_age => '0');
 SELECT set_stream_retention('ret_c-1', max_age => '-1 day');
 SELECT set_stream_retention('ret_c-1', max_age => '1 month -40 days');
 SELECT set_stream_retention('ret_c-1', max_age => '100000 years');
+SELECT set_stream_retention('ret_c-1', max_age => '-178000000 years');
 SELECT set_stream_retention('ret_c-1', truncate_before => 0);
 SELECT set_category_retention(NULL);
 SELECT set_category_retention('ret_c-1', 1);
