@@ -63,6 +63,7 @@ TimestampTz note_floor() {
         return 0;
     last = now;
     pg::start_transaction();
+    order::follow_sequence();
     raise_noted_floor();
     pg::commit_transaction();
     return 0;

@@ -335,6 +335,22 @@ DatabaseOrder *claim_entry(Oid sequence, int64 reserved) {
     return chosen;
 }
 
+// What was restored, replayed, or reserved by another server start may lie above what we remember. Never below: what is
+// left of a block that we pass over here is lost, not given twice, and neither is a block that is just being reserved
+// (allocate()); so this is only for when that is rare, or nothing is left.
+void catch_up(bool pass_over) noexcept {
+    XLogRecPtr lsn;
+    int64 reserved = read_reserved(mine_sequence, &lsn);
+    if (reserved <= mine->reserved)
+        return;
+    if (!XLogRecPtrIsInvalid(lsn))
+        XLogFlush(lsn); // a reader may go as far as that from now on
+    LWLockAcquire(&mine->lock, LW_EXCLUSIVE);
+    if ((pass_over || mine->next == mine->reserved) && reserved > mine->reserved)
+        mine->next = mine->reserved = reserved;
+    LWLockRelease(&mine->lock);
+}
+
 void attach() {
     Oid sequence = catalog::objects().position_seq;
     // The entry may serve another sequence meanwhile: of an extension that was made anew in a transaction that is
@@ -366,6 +382,8 @@ void attach() {
                    .hint = "Raise chronicle.max_databases and restart the server."});
     mine = d;
     mine_sequence = sequence;
+    if (reserved > d->reserved && !RecoveryInProgress())
+        pg::call([]() noexcept { catch_up(true); });
 }
 
 void hold(int64 first) {
@@ -390,17 +408,6 @@ bool take(int count, Allocation *result) noexcept {
     }
     LWLockRelease(&mine->lock);
     return enough;
-}
-
-// Nothing is given out of a block at the moment: what was restored, replayed, or reserved by another server start may
-// lie above what we remember. Never below: a block that we pass over here is lost, not given twice.
-void catch_up() noexcept {
-    XLogRecPtr lsn;
-    int64 reserved = read_reserved(mine_sequence, &lsn);
-    LWLockAcquire(&mine->lock, LW_EXCLUSIVE);
-    if (mine->next == mine->reserved && reserved > mine->reserved)
-        mine->next = mine->reserved = reserved;
-    LWLockRelease(&mine->lock);
 }
 
 } // namespace
@@ -461,7 +468,7 @@ int64 mark(Snapshot snapshot) {
     attach();
     return pg::call([&]() noexcept {
         if (mine->next == mine->reserved)
-            catch_up();
+            catch_up(false);
         uint64 next_xid = U64FromFullTransactionId(ReadNextFullTransactionId());
         // xmax is at most the next xid: widen it by the distance.
         uint64 xmax = next_xid - static_cast<uint32>(static_cast<uint32>(next_xid) - snapshot->xmax);
@@ -486,6 +493,13 @@ int64 mark(Snapshot snapshot) {
         LWLockRelease(&mine->lock);
         return lowest - 1;
     });
+}
+
+void follow_sequence() {
+    if (RecoveryInProgress())
+        return;
+    attach();
+    pg::call([]() noexcept { catch_up(true); });
 }
 
 int64 last_given() {

@@ -34,6 +34,10 @@ std::optional<int64> first_held();
 /// Every event at or below the mark is visible to `snapshot`, or never will be.
 int64 mark(Snapshot snapshot);
 
+/// A restore sets the sequence of positions at its end; whoever appended before that has made us remember a lower one.
+/// Each session looks at its first use, the scheduler now and then (it may cost what is left of a block of positions).
+void follow_sequence();
+
 /// The greatest position that was given to anybody.
 int64 last_given();
 

@@ -85,6 +85,14 @@ $node->safe_psql('template1', 'CREATE DATABASE twin TEMPLATE postgres');
 goes_on($node, 'twin', 'TEMPLATE');
 is($node->safe_psql('postgres', $seen), $before, 'the original is as it was');
 
+# Where somebody appends before the restore comes to its end, and sets the sequence: the next session is above all of it.
+new_database($node, 'hasty');
+my $appended = "SELECT chronicle.append_event('cart-0', 'Added'); SELECT chronicle.last_position()";
+$node->safe_psql('hasty', "$appended; SELECT setval('chronicle_data.position_seq', 16384 * 1000 + 1)");
+cmp_ok($node->safe_psql('hasty', 'SELECT chronicle.safe_position()'), '>', 16384 * 1000, 'a sequence that is set later: readers go as far');
+my (undef, $position) = split /\n/, $node->safe_psql('hasty', $appended);
+cmp_ok($position, '>', 16384 * 1000, '… and positions go on above it');
+
 fails_with($node, 'postgres', "BEGIN; SELECT chronicle.append_event('cart-0', 'Added'); PREPARE TRANSACTION 'p';",
     '0A000', 'cannot PREPARE', 'a prepared transaction with an append is refused');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM pg_prepared_xacts'), 0, '… and nothing is left of it');
