@@ -39,6 +39,7 @@ extern "C" {
 #include "utils/tuplestore.h"
 }
 
+#include <ctime>
 #include <set>
 
 namespace chronicle::store {
@@ -451,7 +452,7 @@ constexpr TimestampTz longest_rest = 600 * USECS_PER_SEC;
 struct Pace {
     Sweep sweep;
     TimestampTz next = 0;
-    TimestampTz spent = 0; // by the steps of this round
+    TimestampTz spent = 0; // processor time of the steps of this round
 } pace;
 
 void warn(const pg::Error &error) {
@@ -459,6 +460,12 @@ void warn(const pg::Error &error) {
     pg::call([&]() noexcept {
         ereport(WARNING, (errmsg("chronicle could not scavenge: %s", message), errhint("It is tried again later.")));
     });
+}
+
+TimestampTz processor_time() {
+    timespec now;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    return now.tv_sec * USECS_PER_SEC + now.tv_nsec / 1000;
 }
 
 // True when the round is over. An error ends it: other work of the scheduler goes on.
@@ -484,17 +491,18 @@ bool run_step() {
 
 } // namespace
 
-// One part in five of the time while there is something to do, one in a hundred for rounds that find nothing.
+// One part in five of the time while there is something to do; rounds take one in a hundred of a processor's.
 TimestampTz scavenge_in_background() {
     if (settings::scavenge_interval < 0)
         return 0;
     TimestampTz started = GetCurrentTimestamp();
     if (started < pace.next)
         return pace.next;
+    TimestampTz before = processor_time();
     bool over = run_step();
+    pace.spent += std::max<TimestampTz>(processor_time() - before, 1000);
     TimestampTz ended = GetCurrentTimestamp();
     TimestampTz took = std::max<TimestampTz>(ended - started, 1000);
-    pace.spent += took;
     TimestampTz rest = std::max(settings::scavenge_interval * USECS_PER_SEC, std::min(100 * pace.spent, longest_rest));
     pace.next = ended + (over ? rest : 4 * took);
     if (over)

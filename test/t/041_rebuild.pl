@@ -217,16 +217,20 @@ is(sql("SELECT wait_for_projection('sums', timeout => '60s') AND wait_for_projec
 is($node->safe_psql($db, $differences), 0, 'verify_projection returns nothing');
 wait_for($node, $db, $leftovers, 0, 'nothing is left behind');
 
-my $work = work_sql('0.01');
+my $work = work_sql('seconds');
 $node->safe_psql($db, <<"SQL");
 CREATE ROLE leaver LOGIN;
 SELECT chronicle.grant_access('leaver', 'operator');
-CREATE FUNCTION public.slow(state jsonb, event chronicle.event) RETURNS jsonb LANGUAGE plpgsql AS \$\$ BEGIN PERFORM $work; RETURN state; END \$\$;
+GRANT USAGE ON SCHEMA kept TO PUBLIC;
+GRANT SELECT ON kept.pace TO PUBLIC;
+CREATE FUNCTION public.slow(state jsonb, event chronicle.event) RETURNS jsonb LANGUAGE plpgsql AS \$\$ BEGIN PERFORM $work FROM kept.pace; RETURN state; END \$\$;
 SQL
 sql_as($node, $db, 'leaver', q(SELECT chronicle.create_projection('left', handler => 'public.slow', streams => '{sale-f1}', options => '{"batch_size": 10}')));
 wait_for($node, $db, "SELECT status FROM chronicle.projections WHERE name = 'left'", 'running', 'one more');
+sql('INSERT INTO pace VALUES (0.3)');
 sql_as($node, $db, 'leaver', q(SELECT chronicle.rebuild_projection('left')));
 $node->safe_psql($db, 'DROP ROLE leaver');
+sql('TRUNCATE pace');
 wait_for($node, $db, "SELECT sqlstate FROM chronicle.projection_failures WHERE projection = 'left' AND error LIKE 'the rebuild failed: %leaver%'", '42704', 'without its owner a rebuild fails');
 wait_for($node, $db, $leftovers, 0, '… and nothing is left behind');
 $node->safe_psql($db, "SELECT chronicle.drop_projection('left')");
