@@ -63,7 +63,7 @@ src/catalog/objects.o: chronicle.control Makefile
 # The testing-only module: proves the seam in regress, never installed by default.
 TESTING_SOURCES := $(wildcard src/testing/*.cpp)
 # -Bsymbolic: its operator new, which a test lets fail, is its own and nobody else's.
-TESTING_OBJS = $(TESTING_SOURCES:.cpp=.o) $(patsubst %.cpp,%.o,$(wildcard src/pg/*.cpp)) src/core/uuid.o
+TESTING_OBJS = $(TESTING_SOURCES:.cpp=.o) $(patsubst %.cpp,%.o,$(wildcard src/pg/*.cpp)) src/core/excerpt.o src/core/uuid.o
 chronicle_testing.so: $(TESTING_OBJS)
 	$(CXX) $(CXXFLAGS) -shared -Wl,-Bsymbolic -o $@ $(TESTING_OBJS) $(LDFLAGS) -lstdc++
 

@@ -1,3 +1,5 @@
+#include "core/excerpt.hpp"
+
 #include "pg/error.hpp"
 
 namespace chronicle::pg {
@@ -5,6 +7,14 @@ namespace chronicle::pg {
 namespace {
 
 std::string copy(const char *text) { return text ? std::string(text) : std::string(); }
+
+// Errors quote what they were given. More of it than this tells nobody anything, and more than 1 GB cannot be reported.
+constexpr size_t max_text = 8000;
+
+std::string excerpt_of_detail(std::string_view detail) {
+    const bool is_json = detail.starts_with('{') || detail.starts_with('[');
+    return is_json ? core::excerpt_of_json(detail, max_text) : core::excerpt(detail, max_text);
+}
 
 // In the current memory context; ReThrowError and ThrowErrorData copy once more, into ErrorContext.
 char *palloc_or_null(const std::string &text) { return text.empty() ? nullptr : pstrdup(text.c_str()); }
@@ -22,9 +32,9 @@ std::string sqlstate_to_text(int sqlstate) {
 
 Error::Error(int sqlstate, ErrorText text) : record_(std::make_shared<Record>()) {
     record_->sqlstate = sqlstate;
-    record_->message = std::move(text.message);
-    record_->detail = std::move(text.detail);
-    record_->hint = std::move(text.hint);
+    record_->message = text.message.size() > max_text ? core::excerpt(text.message, max_text) : std::move(text.message);
+    record_->detail = text.detail.size() > max_text ? excerpt_of_detail(text.detail) : std::move(text.detail);
+    record_->hint = text.hint.size() > max_text ? core::excerpt(text.hint, max_text) : std::move(text.hint);
 }
 
 Error::Error(const ErrorData &raised) : record_(std::make_shared<Record>()) {

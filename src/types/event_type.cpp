@@ -120,7 +120,8 @@ std::string type_argument(const pg::Arguments &arguments) {
 int32 version_argument(int32 version, const char *name) {
     if (version < 1 || version == PG_INT32_MAX)
         pg::raise(ERRCODE_INVALID_PARAMETER_VALUE,
-                  {.message = std::string(name) + " must be at least 1, not " + std::to_string(version),
+                  {.message = std::string(name) + " must be from 1 to " + std::to_string(PG_INT32_MAX - 1) + ", not " +
+                              std::to_string(version),
                    .detail = core::json{{name, version}}.dump()});
     return version;
 }

@@ -169,5 +169,17 @@ SELECT * FROM seam_schema.account ORDER BY id;
 SELECT code FROM unnest(ARRAY['00000', 'CH001', 'P0001', '40P01', 'ZZZZZ', '57P03']) AS code
  WHERE seam_sqlstate_text(code) <> code;
 
+-- A value that an error quotes may be of any length: message and hint keep their beginning and end, DETAIL stays JSON.
+DO $$
+DECLARE
+    message text; detail text;
+BEGIN
+    PERFORM chronicle.drop_aggregate('"' || repeat('ä"', 300000));
+EXCEPTION WHEN undefined_object THEN
+    GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL;
+    RAISE NOTICE '% … %, % bytes; %, % bytes', left(message, 15), right(message, 20), octet_length(message), right(detail::jsonb ->> 'category', 3),
+        octet_length(detail);
+END $$;
+
 DROP SCHEMA seam_schema CASCADE;
 DROP TABLE seam_kind, seam_statement;

@@ -60,7 +60,7 @@ my @statements = (q('SELECT 1'), q(''), q('INSERT INTO fuzz.seen SELECT global_p
 
 # What a call of a function is given, by the name of its argument where that says more than the type.
 my %by_name = (
-    stream => sub { "'" . $_[0]->pick(@streams) . "'" },
+    stream => sub { "'" . $_[0]->stream . "'" },
     category => sub { "'" . $_[0]->pick(@categories) . "'" },
     categories => sub { $_[0]->text_array(@categories) },
     streams => sub { $_[0]->text_array(@streams) },
@@ -130,13 +130,14 @@ my %by_type = (
     'chronicle.event' => sub { $_[0]->event },
 );
 
-# functions: [{ name (with schema), arguments: [[name, type, has_default]…], set }], views: { name => [columns] }.
+# functions: [{ name (with schema), arguments: [[name, type, has_default]…], set, void }], views: { name => [columns] }; calm: hostile values are
+# rare, so that more calls come far.
 sub new {
     my ($class, %option) = @_;
     srand($option{seed});
     # What moves most is called most.
     my @busy = grep { $_->{name} =~ /append|execute|command|state|aggregate|read_|create_|claim|task|signal|retention|scavenge|snapshot|replay$|fork|rebuild/ } @{ $option{functions} };
-    return bless { functions => $option{functions}, busy => \@busy, views => $option{views} }, $class;
+    return bless { calm => $option{calm}, functions => $option{functions}, busy => \@busy, views => $option{views} }, $class;
 }
 
 # ---- values ----
@@ -149,6 +150,8 @@ sub uuid {
     my ($self) = @_;
     return $self->pick("'00000000-0000-0000-0000-00000000000" . $self->below(10) . "'::uuid", "gen_random_uuid()", "'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid", $self->execution);
 }
+# Among the few, where sessions meet, or of many, which nobody has spoilt yet.
+sub stream { my ($self) = @_; return $self->chance(0.7) ? $self->pick(@streams) : $self->pick(qw(cart order acc patch bad typed)) . '-' . $self->below(300) }
 sub execution { my ($self) = @_; return 'fuzz.nth_run(' . $self->below(400) . ')' }
 sub function_name { my ($self) = @_; return "'" . $self->pick(@functions) . "'" }
 
@@ -246,7 +249,7 @@ sub definition {
     my ($self) = @_;
     return $self->json if $self->chance(0.05);
     my $definition = $self->copy($self->good_definition);
-    $self->mutate($definition) for 1 .. $self->pick(0, 1, 1, 1, 2, 3);
+    $self->mutate($definition) for 1 .. ($self->{calm} ? $self->pick(0, 0, 1) : $self->pick(0, 1, 1, 1, 2, 3));
     return $self->quote($self->encode($definition)) . '::jsonb';
 }
 
@@ -290,11 +293,12 @@ sub mutate {
 
 sub value {
     my ($self, $name, $type) = @_;
-    return 'NULL' if $self->chance(0.05);
-    return $self->pick(@nasty_texts) if $type eq 'text' && $self->chance(0.12);
+    my $hostile = $self->{calm} ? 0.1 : 1;
+    return 'NULL' if $self->chance(0.05 * $hostile);
+    return $self->pick(@nasty_texts) if $type eq 'text' && $self->chance(0.12 * $hostile);
     my $by_name = $by_name{$name};
     # Names of arguments that stand for other types here and there (version int, a pool of bigints).
-    return $by_name->($self) if $by_name && $self->chance(0.85);
+    return $by_name->($self) if $by_name && $self->chance(1 - 0.15 * $hostile);
     my $by_type = $by_type{$type} or die "no values of type $type";
     return $by_type->($self);
 }
@@ -312,7 +316,8 @@ sub call {
             $named = 1;
             next;
         }
-        my $value = $waits ? $by_name{$name}->($self) : $self->value($name, $type);
+        # Nothing comes after a tombstone.
+        my $value = $function->{name} =~ /tombstone/ && $name eq 'stream' && $self->chance(0.9) ? "'dead-" . $self->below(100) . "'" : $waits ? $by_name{$name}->($self) : $self->value($name, $type);
         # Numbers and names have no type of their own.
         $value = "($value)::$type";
         push @given, $named ? "\"$name\" => $value" : $value;
@@ -357,7 +362,7 @@ sub line {
     my ($self) = @_;
     my $dice = rand;
     return 'SELECT fuzz.restore();' if $dice < 0.004;
-    return 'SET SESSION AUTHORIZATION ' . ($self->chance(0.6) ? 'DEFAULT' : $self->pick(@roles, 'fuzz_admin', 'fuzz_operator')) . ';' if $dice < 0.03;
+    return 'SET SESSION AUTHORIZATION ' . ($self->chance($self->{calm} ? 0.9 : 0.6) ? 'DEFAULT' : $self->pick(@roles, 'fuzz_admin', 'fuzz_operator')) . ';' if $dice < 0.03;
     my $statement = $self->statement;
     return "$statement;" if $dice < 0.72;
     my $other = $self->statement;
@@ -543,6 +548,7 @@ BEGIN
     PERFORM fuzz.caught('SELECT chronicle.create_projection(''p_park'', handler => ''fuzz.on_state_raise'', options => ''{"on_error": "park", "max_retries": 1, "retry_delay": "1 ms"}'', replace => true)');
     PERFORM fuzz.caught('SELECT chronicle.create_projection(''p_off'', handler => ''fuzz.on_event_append'', categories => ''{cart}'', replace => true)');
     PERFORM fuzz.caught('SELECT chronicle.append_event(s, ''Added'', jsonb_build_object(''x'', i)) FROM unnest(''{cart-1,cart-2,order-1,acc-1,acc-2,patch-1,bad-1,gone-1,typed-1,solo}''::text[]) AS s, generate_series(1, 3) AS i');
+    PERFORM fuzz.caught('SELECT chronicle.set_category_retention(c) FROM unnest(''{cart,order,acc,bad}''::text[]) AS c');
     PERFORM fuzz.caught('SELECT chronicle.delete_stream(''gone-1'')');
     PERFORM fuzz.caught('SELECT chronicle.tombstone_stream(''dead-1'')');
     $workflows
