@@ -22,34 +22,59 @@ namespace {
 
 Objects cached;
 bool valid = false;
+bool changed = false; // since the look-ups began, which process invalidations themselves
 bool registered = false;
 uint64 generation = 0;
 
-// Any change of one of our relations (or of everything) makes us look again. Never raises.
+struct Named {
+    Oid Objects::*member;
+    const char *name; // in schema chronicle_data
+};
+constexpr Named relations[] = {
+    {&Objects::position_seq, "position_seq"},
+    {&Objects::stream_id_seq, "stream_id_seq"},
+    {&Objects::kind_id_seq, "kind_id_seq"},
+    {&Objects::stream, "stream"},
+    {&Objects::stream_pkey, "stream_pkey"},
+    {&Objects::stream_name_key, "stream_name_key"},
+    {&Objects::category, "category"},
+    {&Objects::category_pkey, "category_pkey"},
+    {&Objects::scavenge_queue, "scavenge_queue"},
+    {&Objects::removed_id, "removed_id"},
+    {&Objects::removed_id_pkey, "removed_id_pkey"},
+    {&Objects::removed_id_stream_version_key, "removed_id_stream_version_key"},
+    {&Objects::event_kind, "event_kind"},
+    {&Objects::event_kind_pkey, "event_kind_pkey"},
+    {&Objects::event_kind_name, "event_kind_name"},
+    {&Objects::event, "event"},
+    {&Objects::event_pkey, "event_pkey"},
+    {&Objects::event_given_id, "event_given_id"},
+    {&Objects::event_stream_version_key, "event_stream_version_key"},
+    {&Objects::event_kind_position, "event_kind_position"},
+    {&Objects::workflow_event, "workflow_event"},
+    {&Objects::workflow_event_pkey, "workflow_event_pkey"},
+    {&Objects::workflow_event_execution_version_key, "workflow_event_execution_version_key"},
+    {&Objects::execution, "execution"},
+    {&Objects::execution_pkey, "execution_pkey"},
+    {&Objects::node_task, "node_task"},
+    {&Objects::node_task_ready, "node_task_ready"},
+    {&Objects::awaited_child, "awaited_child"},
+    {&Objects::awaited_child_running, "awaited_child_running"},
+    {&Objects::awaited_child_told, "awaited_child_told"},
+    {&Objects::snapshot, "snapshot"},
+    {&Objects::snapshot_pkey, "snapshot_pkey"},
+    {&Objects::snapshot_failure, "snapshot_failure"},
+    {&Objects::snapshot_failure_pkey, "snapshot_failure_pkey"},
+};
+
+// Any change of one of our relations (or of everything) makes us look again: REINDEX CONCURRENTLY gives an index a new
+// OID. Never raises.
 void on_relation_change(Datum, Oid relation) {
-    if (!valid)
-        return;
-    const Oid ours[] = {InvalidOid,
-                        cached.position_seq,
-                        cached.stream_id_seq,
-                        cached.stream,
-                        cached.stream_name_key,
-                        cached.category,
-                        cached.scavenge_queue,
-                        cached.removed_id,
-                        cached.event,
-                        cached.event_kind,
-                        cached.execution,
-                        cached.snapshot,
-                        cached.snapshot_failure,
-                        cached.event_kind_position,
-                        cached.event_pkey,
-                        cached.event_given_id,
-                        cached.event_stream_version_key,
-                        cached.workflow_event,
-                        cached.workflow_event_execution_version_key};
-    if (std::find(std::begin(ours), std::end(ours), relation) != std::end(ours))
+    if (!OidIsValid(relation) || std::any_of(std::begin(relations), std::end(relations),
+                                             [&](const Named &r) { return cached.*r.member == relation; })) {
+        changed = true;
         valid = false;
+    }
 }
 
 struct ExtensionRow {
@@ -81,50 +106,16 @@ ExtensionRow read_extension() noexcept {
     return row;
 }
 
-// get_relname_relid returns InvalidOid for what is missing: the caller checks them all.
-void look_up_relations(Objects &c) noexcept {
-    Oid internal = get_namespace_oid("chronicle_data", true);
-    Oid api = get_namespace_oid("chronicle", true);
-    auto relation = [&](const char *name) {
-        return OidIsValid(internal) ? get_relname_relid(name, internal) : InvalidOid;
-    };
-    c.position_seq = relation("position_seq");
-    c.stream_id_seq = relation("stream_id_seq");
-    c.stream = relation("stream");
-    c.stream_pkey = relation("stream_pkey");
-    c.stream_name_key = relation("stream_name_key");
-    c.scavenge_queue = relation("scavenge_queue");
-    c.removed_id = relation("removed_id");
-    c.removed_id_pkey = relation("removed_id_pkey");
-    c.removed_id_stream_version_key = relation("removed_id_stream_version_key");
-    c.category = relation("category");
-    c.category_pkey = relation("category_pkey");
-    c.event = relation("event");
-    c.kind_id_seq = relation("kind_id_seq");
-    c.event_kind = relation("event_kind");
-    c.event_kind_pkey = relation("event_kind_pkey");
-    c.event_kind_name = relation("event_kind_name");
-    c.event_pkey = relation("event_pkey");
-    c.event_given_id = relation("event_given_id");
-    c.event_stream_version_key = relation("event_stream_version_key");
-    c.event_kind_position = relation("event_kind_position");
-    c.workflow_event_pkey = relation("workflow_event_pkey");
-    c.execution = relation("execution");
-    c.node_task = relation("node_task");
-    c.node_task_ready = relation("node_task_ready");
-    c.awaited_child = relation("awaited_child");
-    c.awaited_child_running = relation("awaited_child_running");
-    c.awaited_child_told = relation("awaited_child_told");
-    c.snapshot = relation("snapshot");
-    c.snapshot_pkey = relation("snapshot_pkey");
-    c.snapshot_failure = relation("snapshot_failure");
-    c.snapshot_failure_pkey = relation("snapshot_failure_pkey");
-    c.execution_pkey = relation("execution_pkey");
-    c.workflow_event = relation("workflow_event");
-    c.workflow_event_execution_version_key = relation("workflow_event_execution_version_key");
-    c.event_type = OidIsValid(api)
-                       ? GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("event"), ObjectIdGetDatum(api))
-                       : InvalidOid;
+// False: one is missing.
+bool look_up(Objects &c) noexcept {
+    Oid internal = get_namespace_oid("chronicle_data", true), api = get_namespace_oid("chronicle", true);
+    if (!OidIsValid(internal) || !OidIsValid(api))
+        return false;
+    for (const Named &r : relations)
+        if (c.*r.member = get_relname_relid(r.name, internal); !OidIsValid(c.*r.member))
+            return false;
+    c.event_type = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("event"), ObjectIdGetDatum(api));
+    return OidIsValid(c.event_type);
 }
 
 bool load() {
@@ -145,17 +136,13 @@ bool load() {
     cached = {};
     cached.extension = row.oid;
     cached.owner = row.owner;
-    valid = true; // before the look-ups: an invalidation that they process must count
-    pg::call([]() noexcept { look_up_relations(cached); });
-    if (!OidIsValid(cached.workflow_event_execution_version_key) || !OidIsValid(cached.event_given_id) ||
-        !OidIsValid(cached.category_pkey) || !OidIsValid(cached.removed_id_stream_version_key) ||
-        !OidIsValid(cached.event_type)) {
-        valid = false;
+    changed = false;
+    if (!pg::call([]() noexcept { return look_up(cached); }))
         pg::raise(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
                   {.message = "chronicle's tables are missing in this database",
                    .hint = "Drop the extension and create it again, or restore it from a dump."});
-    }
     cached.generation = ++generation;
+    valid = !changed;
     return true;
 }
 

@@ -22,7 +22,7 @@ struct Objects {
     uint64 generation; // changes whenever the OIDs may have changed: caches compare it
 };
 
-/// The catalog of this database. 55000 when the extension is not there, or is not of this library's version.
+/// Those of this database. 55000 when the extension is not there, or is not of this library's version.
 const Objects &objects();
 /// The same without an error: nullptr when the extension is not installed here.
 const Objects *objects_if_installed();

@@ -64,5 +64,12 @@ ok($node->poll_query_until($db, "SELECT entries >= 100 FROM ($marks = 'awaited_c
 note "$scans scans, $tuples entries";
 cmp_ok($tuples, '<', 20 * $scans + 3000, 'looks for ended children meet few that were seen before');
 
+# --- an index that is made anew while processes know the old one ---
+
+$node->safe_psql($db, "REINDEX TABLE CONCURRENTLY chronicle_data.$_") for qw(node_task awaited_child);
+$many = $node->safe_psql($db, q{SELECT chronicle.execute_workflow('many', '[1, 2, 3]')});
+wait_for($node, $db, "SELECT status FROM chronicle.executions WHERE execution_id = '$many'", 'completed', 'runs go on after REINDEX CONCURRENTLY');
+unlike(slurp_file($node->logfile), qr/ERROR:  could not open relation/, 'and nobody looks for the indexes that are gone');
+
 $node->stop;
 done_testing();
