@@ -21,7 +21,6 @@
 #include "catalog/names.hpp"
 #include "catalog/objects.hpp"
 #include "pg/xact.hpp"
-#include "state/failure.hpp"
 #include "store/event_row.hpp"
 #include "store/path_filter.hpp"
 #include "store/watch.hpp"
@@ -205,7 +204,7 @@ void note_failure(const Start &start, std::string_view stream, const pg::Error &
     static pg::Statement insert{"INSERT INTO chronicle_data.trigger_failure (trigger_id, global_position, sqlstate, "
                                 "error) VALUES ($1, $2, $3, $4)",
                                 types};
-    if (state::must_pass(error))
+    if (error.must_pass())
         throw error;
     if (!find_willing(start.workflow_id, stream))
         return;
@@ -257,7 +256,7 @@ void start_triggered(const store::StoredBatch &batch) {
     std::optional<pg::Error> error = pg::attempt([&]() {
         starts = find_starts(batch, {batch.first_version, batch.last_version, 0});
     });
-    if (error && state::must_pass(*error))
+    if (error && error->must_pass())
         throw *std::move(error);
     if (error)
         starts = find_one_by_one(batch);

@@ -78,6 +78,13 @@ bool Error::is_transient() const noexcept {
            state == ERRCODE_LOCK_NOT_AVAILABLE;
 }
 
+bool Error::must_pass() const noexcept {
+    int category = ERRCODE_TO_CATEGORY(record_->sqlstate);
+    return record_->sqlstate == ERRCODE_LOCK_NOT_AVAILABLE || category == MAKE_SQLSTATE('4', '0', '0', '0', '0') ||
+           category == MAKE_SQLSTATE('5', '3', '0', '0', '0') || category == MAKE_SQLSTATE('5', '7', '0', '0', '0') ||
+           category == MAKE_SQLSTATE('5', '8', '0', '0', '0');
+}
+
 bool Error::is_about(const char *message_id) const noexcept {
     return record_->message_id && strcmp(record_->message_id, message_id) == 0;
 }

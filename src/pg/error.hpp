@@ -33,6 +33,9 @@ public:
     bool is_about(const char *message_id) const noexcept;
     /// True for conditions that a repetition may cure: serialization failure, deadlock, lock not available.
     bool is_transient() const noexcept;
+    /// True for what is no fault of the code that raised it, and nobody may catch: cancel, shutdown, what a repetition
+    /// of the transaction cures, what is wrong with the server (classes 40, 53, 57, 58; 55P03).
+    bool must_pass() const noexcept;
 
     /// Reports the error to PostgreSQL. Only for a frame that owns no object with a destructor: it leaves by longjmp.
     [[noreturn]] static void report(Error &&error);

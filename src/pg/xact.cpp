@@ -97,6 +97,13 @@ void commit_transaction() {
     call([]() noexcept { CommitTransactionCommand(); });
 }
 
+void make_commit_asynchronous() {
+    call([]() noexcept {
+        (void)set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0,
+                                false);
+    });
+}
+
 void abort_transaction() noexcept {
     std::exception_ptr ignored;
     // AbortCurrentTransaction raises only when the server is broken beyond repair (it is the error path itself).

@@ -102,6 +102,8 @@ private:
 /// Transaction control for worker processes. A transaction of ours is READ COMMITTED and may write.
 void start_transaction();
 void commit_transaction();
+/// The commit of this transaction does not wait for the disk. For what is done again after a crash.
+void make_commit_asynchronous();
 /// Rolls the current transaction back; never throws.
 void abort_transaction() noexcept;
 

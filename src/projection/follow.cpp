@@ -9,9 +9,7 @@
 // together, so each event counts exactly once. The commit does not wait for the disk: what a crash loses is done again.
 // (It waits when the handler has appended events: others may have seen those.)
 //
-// Far behind, batches grow: each full one that took less than 100 ms is followed by one of twice the size, up to 64,000
-// events. A key that many events update is then written once for all of them. A failure ends the growth, and so does
-// the end of the log. Who gave a batch_size gets that.
+// How large a batch may be, and who goes together: pace.hpp.
 //
 // Crash at any point: nothing happened. An error: record_failure() in progress.cpp says what follows.
 //
@@ -28,8 +26,10 @@
 #include "projection/follow.hpp"
 
 #include "access/access.hpp"
+#include "pg/xact.hpp"
 #include "projection/batch.hpp"
 #include "projection/inline.hpp"
+#include "projection/pace.hpp"
 #include "projection/progress.hpp"
 #include "store/order.hpp"
 #include "worker/constraints.hpp"
@@ -39,12 +39,9 @@
 
 extern "C" {
 #include "pgstat.h"
-#include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/snapmgr.h"
 }
-
-#include <unordered_set>
 
 namespace chronicle::projection {
 
@@ -52,13 +49,9 @@ namespace {
 
 constexpr int64 scan_limit = 50000; // rows that one step looks at, whether they match or not
 constexpr int careful_batches = 20; // after a crash of the server
-constexpr int largest_growth = 128; // of a batch, in multiples of batch_size
-constexpr int64 short_batch_us = 100000;
-constexpr int64 quick_batch_us = 5000; // who may go together with others
 constexpr int64 together_us = 10000; // no further batch is begun in a common transaction
 constexpr int together_limit_ms = 100; // for one batch in it
 constexpr int64 live_pause_ms = 50; // before appenders are kept out again
-constexpr int stays_alone = 20; // quick batches, after one that failed beside others
 
 // The mark of a process that died was found.
 struct Lost {};
@@ -83,57 +76,14 @@ struct Attempt {
     }
 };
 
-// Batches that this process finished since it started, by projection: after a crash the first ones are marked.
-std::unordered_map<int64, int> *finished = nullptr;
-
-// How many times batch_size the next batch of a projection may have, in this process.
-std::unordered_map<int64, int> *growth = nullptr;
-
-int growth_of(int64 id) {
-    if (!growth)
-        return 1;
-    auto found = growth->find(id);
-    return found == growth->end() ? 1 : found->second;
-}
-
-void set_growth(int64 id, bool batch_was_full, int64 took_us) {
-    if (!growth)
-        growth = new std::unordered_map<int64, int>();
-    if (!batch_was_full)
-        growth->erase(id);
-    else if (took_us < short_batch_us)
-        (*growth)[id] = std::min(growth_of(id) * 2, largest_growth);
-}
-
-// Inline projections that catch up, and whose last batch in this process came to the end of the log.
-std::unordered_set<int64> *at_the_end = nullptr;
-
-// By projection, in this process: 1 when the last batch was quick; below that, how many more must be.
-std::unordered_map<int64, int> *quickness = nullptr;
-
-void set_quickness(int64 id, bool was_quick) {
-    if (!quickness)
-        quickness = new std::unordered_map<int64, int>();
-    int &value = (*quickness)[id];
-    value = was_quick ? std::min(value + 1, 1) : std::min(value, 0);
-}
-
-void count_finished(int64 id) {
-    if (!worker::started_after_crash())
-        return;
-    if (!finished)
-        finished = new std::unordered_map<int64, int>();
-    (*finished)[id]++;
-}
-
 int batch_limit(const Projection &projection, const Progress &progress) {
     if (progress.batch_limit)
         return std::min(*progress.batch_limit, projection.options.batch_size);
-    return projection.options.batch_size * (projection.options.batch_may_grow ? growth_of(projection.id) : 1);
+    return projection.options.batch_size * (projection.options.batch_may_grow ? pace_of(projection.id).growth() : 1);
 }
 
 bool must_be_careful(int64 id, const Progress &progress) {
-    return progress.losses > 0 || (worker::started_after_crash() && (!finished || (*finished)[id] < careful_batches));
+    return progress.losses > 0 || (worker::started_after_crash() && pace_of(id).finished() < careful_batches);
 }
 
 struct Collected {
@@ -179,16 +129,14 @@ enum class Appenders { left_alone, kept_out, busy };
 
 // After a batch that came to the end, they are kept out before the next one: under a steady load each finds something.
 Appenders keep_out_at_the_end(const Projection &projection, const Progress &progress) {
-    if (!projection.is_inline || !at_the_end || !at_the_end->contains(projection.id) || !progress.fence ||
+    if (!projection.is_inline || !pace_of(projection.id).at_the_end || !progress.fence ||
         progress.position < *progress.fence)
         return Appenders::left_alone;
     return try_keep_appenders_out(projection.id) ? Appenders::kept_out : Appenders::busy;
 }
 
 void note_end(int64 id, const Progress &progress, bool at_end) {
-    if (!at_the_end)
-        at_the_end = new std::unordered_set<int64>();
-    at_end ? (void)at_the_end->insert(id) : (void)at_the_end->erase(id);
+    pace_of(id).at_the_end = at_end;
     if (at_end && !progress.fence)
         set_fence(id);
 }
@@ -197,14 +145,6 @@ std::optional<int> next_limit(const Projection &projection, const Progress &prog
     if (!progress.batch_limit || *progress.batch_limit * 2 >= projection.options.batch_size)
         return std::nullopt;
     return *progress.batch_limit * 2;
-}
-
-// What is lost in a crash is done again.
-void commit_without_waiting() {
-    pg::call([]() noexcept {
-        (void)set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0,
-                                false);
-    });
 }
 
 void check_in_time(int limit_ms) {
@@ -221,52 +161,61 @@ void refuse_second_append(const Progress &progress, const Batch &batch) {
                    .hint = "What it appended the first time is in the log."});
 }
 
-// Inside the transaction, with the lock. Throws what went wrong; `attempt` then tells where.
-Outcome run_batch(const Projection &projection, const Progress &progress, int limit_ms, Attempt &attempt) {
+// What comes next, applied within the time limit. Throws what went wrong; `attempt` then tells where.
+Collected apply_next(const Projection &projection, const Progress &progress, int limit_ms, Batch &batch,
+                     Attempt &attempt) {
     int own_limit_ms = projection.options.timeout_ms;
-    Appenders appenders = keep_out_at_the_end(projection, progress);
-    Batch batch(projection);
     Collected collected{};
-    {
-        // What swallows the limit of being together is interrupted again at its own.
-        worker::Deadline deadline(limit_ms, std::max(1000, limit_ms < own_limit_ms ? own_limit_ms : 0));
-        try {
-            collected = collect(projection, progress, batch_limit(projection, progress), batch);
-            if (progress.losses >= loss_limit && batch.size() == 1)
-                batch.refuse(ERRCODE_CRASH_SHUTDOWN, {.message = "the worker died " + std::to_string(loss_limit) +
-                                                                 " times while it handled this event",
-                                                      .hint = "The server log tells how."});
-            worker::check_deferred_constraints(); // from now on at once: a security-restricted operation defers nothing
-            batch.apply(progress.generation, projection.is_inline);
-            refuse_second_append(progress, batch);
-            worker::clean_session();
+    // What swallows the limit of being together is interrupted again at its own.
+    worker::Deadline deadline(limit_ms, std::max(1000, limit_ms < own_limit_ms ? own_limit_ms : 0));
+    try {
+        collected = collect(projection, progress, batch_limit(projection, progress), batch);
+        if (progress.losses >= loss_limit && batch.size() == 1)
+            batch.refuse(ERRCODE_CRASH_SHUTDOWN, {.message = "the worker died " + std::to_string(loss_limit) +
+                                                             " times while it handled this event",
+                                                  .hint = "The server log tells how."});
+        worker::check_deferred_constraints(); // from now on at once: a security-restricted operation defers nothing
+        batch.apply(progress.generation, projection.is_inline);
+        refuse_second_append(progress, batch);
+        worker::clean_session();
+        check_in_time(limit_ms);
+    } catch (...) {
+        attempt.note(batch);
+        attempt.put_aside = collected.parked;
+        if (worker::Deadline::passed())
             check_in_time(limit_ms);
-        } catch (...) {
-            attempt.note(batch);
-            attempt.put_aside = collected.parked;
-            if (worker::Deadline::passed())
-                check_in_time(limit_ms);
-            throw;
-        }
+        throw;
     }
     attempt.note(batch); // for an error of the commit
     attempt.put_aside = collected.parked;
+    return collected;
+}
+
+// The position stays, and so does the status.
+Outcome stand_still(const Projection &projection, const Progress &progress, Appenders appenders) {
+    if (progress.lease_slot)
+        clear_mark(projection.id);
+    if (!projection.is_inline)
+        return Outcome::nothing;
+    bool must_wait = appenders == Appenders::busy || (progress.fence && progress.position < *progress.fence);
+    if (must_wait)
+        postpone(projection.id, live_pause_ms);
+    return must_wait ? Outcome::nothing : Outcome::worked; // the next look keeps appenders out
+}
+
+// Inside the transaction, with the lock.
+Outcome run_batch(const Projection &projection, const Progress &progress, int limit_ms, Attempt &attempt) {
+    Appenders appenders = keep_out_at_the_end(projection, progress);
+    Batch batch(projection);
+    Collected collected = apply_next(projection, progress, limit_ms, batch, attempt);
     if (appenders == Appenders::kept_out && collected.at_end && collected.parked == 0) {
         go_live(projection, progress, collected.through, batch.size());
         return Outcome::worked;
     }
     if (projection.is_inline)
         note_end(projection.id, progress, collected.at_end);
-    if (collected.through == progress.position && (progress.status == "running" || projection.is_inline)) {
-        if (progress.lease_slot)
-            clear_mark(projection.id);
-        if (!projection.is_inline)
-            return Outcome::nothing;
-        bool must_wait = appenders == Appenders::busy || (progress.fence && progress.position < *progress.fence);
-        if (must_wait)
-            postpone(projection.id, live_pause_ms);
-        return must_wait ? Outcome::nothing : Outcome::worked; // the next look keeps appenders out
-    }
+    if (collected.through == progress.position && (progress.status == "running" || projection.is_inline))
+        return stand_still(projection, progress, appenders);
     bool caught_up = collected.at_end && !projection.is_inline;
     save_progress(projection, progress, collected.through, batch.size(), caught_up ? "running" : progress.status,
                   next_limit(projection, progress));
@@ -308,7 +257,7 @@ Outcome look(const Projection &projection, const worker::Claimant &claimant, Att
 
 void commit(bool without_waiting) {
     if (without_waiting && !store::order::transaction_has_appended())
-        commit_without_waiting();
+        pg::make_commit_asynchronous(); // what is lost in a crash is done again
     pg::commit_transaction();
 }
 
@@ -363,13 +312,6 @@ std::optional<Outcome> join(const Projection &projection, bool &saved) {
 
 } // namespace
 
-bool goes_together(const Projection &projection) {
-    if (!quickness || growth_of(projection.id) > 1)
-        return false;
-    auto found = quickness->find(projection.id);
-    return found != quickness->end() && found->second == 1;
-}
-
 Together follow_together(const std::vector<ProjectionPointer> &projections) {
     TimestampTz began = GetCurrentTimestamp(), now = began;
     Together result;
@@ -389,20 +331,15 @@ Together follow_together(const std::vector<ProjectionPointer> &projections) {
     } catch (...) {
         pg::abort_transaction();
         if (took_us.size() < projections.size())
-            (*quickness)[projections[took_us.size()]->id] = -stays_alone;
+            pace_of(projections[took_us.size()]->id).note_failure_together();
         else
             for (const ProjectionPointer &p : projections)
-                (*quickness)[p->id] = -stays_alone;
+                pace_of(p->id).note_failure_together();
         result.outcomes.clear();
         return result;
     }
-    for (size_t i = 0; i < result.outcomes.size(); i++) {
-        int64 id = projections[i]->id;
-        std::optional<Outcome> outcome = result.outcomes[i];
-        set_quickness(id, outcome && outcome != Outcome::filled && took_us[i] < quick_batch_us);
-        if (outcome == Outcome::worked || outcome == Outcome::filled)
-            count_finished(id);
-    }
+    for (size_t i = 0; i < result.outcomes.size(); i++)
+        pace_of(projections[i]->id).note_together(result.outcomes[i], took_us[i]);
     pg::call([]() noexcept { pgstat_report_stat(false); });
     return result;
 }
@@ -412,17 +349,11 @@ Outcome follow(const ProjectionPointer &projection, const worker::Claimant &clai
     TimestampTz began = GetCurrentTimestamp();
     try {
         Outcome outcome = run_transaction(*projection, claimant, attempt);
-        int64 took = GetCurrentTimestamp() - began;
-        set_growth(projection->id, outcome == Outcome::filled, took);
-        if (outcome == Outcome::worked || outcome == Outcome::filled) {
-            count_finished(projection->id);
-            set_quickness(projection->id, outcome == Outcome::worked && took < quick_batch_us);
-        }
+        pace_of(projection->id).note(outcome, GetCurrentTimestamp() - began);
         pg::call([]() noexcept { pgstat_report_stat(false); });
         return outcome;
     } catch (const pg::Error &error) {
-        set_growth(projection->id, false, 0);
-        set_quickness(projection->id, false);
+        pace_of(projection->id).note_failure();
         if (!attempt.begun)
             throw;
         pg::start_transaction();

@@ -11,15 +11,12 @@ enum class Outcome { worked, filled /* the same, and there is more */, nothing, 
 /// In transactions of its own; as an executor with this lease.
 Outcome follow(const ProjectionPointer &projection, const worker::Claimant &claimant);
 
-/// The projection has been quick of late, and may share a transaction with others of its owner.
-bool goes_together(const Projection &projection);
-
 /// What became of the first ones of those that were given: all of these have been committed, in one transaction. None:
 /// it has been rolled back, and each is to be followed alone.
 struct Together {
     std::vector<std::optional<Outcome>> outcomes; // nothing: this one is to be followed alone
 };
-/// A batch of each in one transaction, for all that goes_together().
+/// A batch of each in one transaction, for all whose Pace::goes_together().
 Together follow_together(const std::vector<ProjectionPointer> &projections);
 
 } // namespace chronicle::projection

@@ -110,12 +110,6 @@ void collect(const Projection &projection, const std::vector<store::StoredBatch>
     }
 }
 
-// Drivers repeat a transaction on these; nothing is to be said about the projection.
-bool passes_unchanged(const pg::Error &error) {
-    std::string state = error.sqlstate_text(), family = state.substr(0, 2);
-    return family == "40" || family == "53" || family == "57" || family == "58" || state == "55P03";
-}
-
 [[noreturn]] void raise_failed(const Projection &projection, int64 position, const pg::Error &error) {
     core::json detail{{"projection", projection.name},
                       {"position", position == 0 ? core::json(nullptr) : core::json(position)},
@@ -153,7 +147,7 @@ void apply_inline(const Projection &projection, const std::vector<store::StoredB
             throw;
         }
     } catch (const pg::Error &error) {
-        if (passes_unchanged(error))
+        if (error.must_pass())
             throw;
         raise_failed(projection, failing, error);
     }

@@ -71,11 +71,7 @@ double retry_delay(const Options &options, int attempt) {
 
 } // namespace
 
-bool is_passing(const pg::Error &error) {
-    std::string state = error.sqlstate_text(), family = state.substr(0, 2);
-    return error.sqlstate() != ERRCODE_QUERY_CANCELED &&
-           (family == "40" || family == "53" || family == "57" || family == "58" || state == "55P03");
-}
+bool is_passing(const pg::Error &error) { return error.must_pass() && error.sqlstate() != ERRCODE_QUERY_CANCELED; }
 
 bool try_lock_projection(int64 id) { return pg::try_lock(pg::LockKind::projection, static_cast<uint64>(id)); }
 void lock_projection(int64 id) { pg::lock(pg::LockKind::projection, static_cast<uint64>(id)); }

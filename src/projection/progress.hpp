@@ -39,7 +39,7 @@ std::optional<Progress> read_progress_as_of_snapshot(int64 id);
 void save_progress(const Projection &projection, const Progress &before, int64 position, int64 events,
                    const std::string &status, std::optional<int> batch_limit);
 
-/// A condition that passes without anybody's help: classes 40, 53, 57 (but for what was cancelled), 58; 55P03.
+/// A condition that passes without anybody's help: what must_pass(), but for what was cancelled.
 bool is_passing(const pg::Error &error);
 
 /// Why a batch failed.

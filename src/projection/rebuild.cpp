@@ -49,7 +49,6 @@
 
 extern "C" {
 #include "pgstat.h"
-#include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/snapmgr.h"
 }
@@ -250,14 +249,6 @@ void run_batches(const Place &place, const Share &share, RebuildPart &part, int6
     }
 }
 
-// What is lost in a crash is done again.
-void commit_without_waiting() {
-    pg::call([]() noexcept {
-        (void)set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0,
-                                false);
-    });
-}
-
 bool work(const Projection &p, const worker::Claimant &claimant, Claim &claim) {
     if (!try_lock_rebuild(p.id, ShareLock))
         return false; // somebody ends it; if not, the lease is still ours
@@ -281,7 +272,7 @@ bool work(const Projection &p, const worker::Claimant &claimant, Claim &claim) {
     }
     (void)save_part(p.id, part, claimant);
     worker::announce_projected();
-    commit_without_waiting();
+    pg::make_commit_asynchronous(); // what is lost in a crash is done again
     return true;
 }
 

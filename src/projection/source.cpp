@@ -5,6 +5,7 @@
 #include "pg/xact.hpp"
 #include "projection/follow.hpp"
 #include "projection/inline.hpp"
+#include "projection/pace.hpp"
 #include "projection/progress.hpp"
 #include "projection/rebuild.hpp"
 #include "store/order.hpp"
@@ -158,7 +159,7 @@ void begin_round(const worker::Claimant &claimant) {
         int64 mark = open.empty() ? 0 : newest_mark();
         for (const Open &o : open) {
             if (has_work(o, mark, round->began))
-                round->left.push_back({o.projection, follow, goes_together(*o.projection)});
+                round->left.push_back({o.projection, follow, pace_of(o.projection->id).goes_together()});
             if (o.rebuilt_beside)
                 round->left.push_back({o.projection, rebuild_step});
         }

@@ -21,7 +21,6 @@
 #include "access/access.hpp"
 #include "catalog/names.hpp"
 #include "pg/lock.hpp"
-#include "state/failure.hpp"
 #include "state/fold.hpp"
 #include "state/snapshot_row.hpp"
 #include "store/scavenge.hpp"
@@ -71,7 +70,7 @@ std::optional<Base> fold_base(const Aggregate &aggregate, const store::Removal &
         pg::MemorySwitch keep(caller);
         base = {removal.up_to, fold.progress().fingerprint, fold.state()};
     });
-    if (failed && must_pass(*failed))
+    if (failed && failed->must_pass())
         throw *failed;
     if (failed)
         warn_of_failure(removal.stream, removal.up_to, *failed);

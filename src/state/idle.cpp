@@ -15,7 +15,6 @@
 #include "access/access.hpp"
 #include "pg/lock.hpp"
 #include "pg/xact.hpp"
-#include "state/failure.hpp"
 #include "state/snapshot.hpp"
 #include "store/order.hpp"
 #include "store/stream.hpp"

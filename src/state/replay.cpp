@@ -8,7 +8,6 @@
 #include "state/fold.hpp"
 
 #include "catalog/names.hpp"
-#include "state/failure.hpp"
 #include "store/path_filter.hpp"
 
 extern "C" {
@@ -106,7 +105,7 @@ CHRONICLE_FUNCTION(chronicle_replay) {
             return true;
         });
     });
-    if (failed && (must_pass(*failed) || !step.begun()))
+    if (failed && (failed->must_pass() || !step.begun()))
         throw *failed;
     if (failed)
         step.fail(*failed);

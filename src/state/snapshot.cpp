@@ -17,7 +17,6 @@
 #include "access/access.hpp"
 #include "catalog/names.hpp"
 #include "catalog/objects.hpp"
-#include "state/failure.hpp"
 #include "state/fold.hpp"
 #include "state/snapshot_row.hpp"
 #include "store/stream.hpp"
@@ -223,7 +222,7 @@ void snapshot_or_note(const Aggregate &aggregate, const std::string &stream) {
         (void)keep_snapshot(aggregate, made);
         return;
     }
-    if (must_pass(*failed))
+    if (failed->must_pass())
         throw *failed;
     std::optional<store::Stream> row = store::find_stream(stream, SnapshotSelf);
     int64 at_version = row ? store::last_version(row->id) : 0;

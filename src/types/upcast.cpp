@@ -120,8 +120,7 @@ void Upcasts::follow(const std::string &type, int64 position, int32 &version, Da
         try {
             data = run(upcaster, type, version, data);
         } catch (const pg::Error &error) {
-            std::string code = error.sqlstate_text();
-            if (error.is_transient() || code.starts_with("57") || code.starts_with("53") || code.starts_with("58"))
+            if (error.must_pass())
                 throw;
             raise_failed(error, upcaster, type, version, position);
         }

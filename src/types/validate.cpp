@@ -21,13 +21,6 @@ std::optional<Refusal> by_schema(const core::Schema &schema, Datum data) {
     return fault ? std::optional(Refusal{fault->path, fault->reason}) : std::nullopt;
 }
 
-// Cancel, shutdown, what a repetition of the transaction cures, and what is wrong with the server.
-bool must_pass(const pg::Error &error) {
-    std::string code = error.sqlstate_text();
-    return error.is_transient() || code.starts_with("40") || code.starts_with("53") || code.starts_with("57") ||
-           code.starts_with("58");
-}
-
 std::optional<Refusal> by_function(const OwnedFunction &validator, Datum data) {
     Oid owner = owner_of(validator, "validator " + validator.name);
     access::OwnerScope as_owner(owner, validator.search_path);
@@ -37,7 +30,7 @@ std::optional<Refusal> by_function(const OwnedFunction &validator, Datum data) {
         NullableDatum said = function.call(&argument);
         return said.isnull ? std::nullopt : std::optional(Refusal{"$", pg::to_string(said.value)});
     } catch (const pg::Error &error) {
-        if (must_pass(error))
+        if (error.must_pass())
             throw;
         return Refusal{"$", error.message(), error.sqlstate_text(), error.context()};
     }
