@@ -1,10 +1,8 @@
+// Running the nodes of a batch, each in its savepoint. Told in run.cpp.
 #include "flow/json.hpp"
 #include "flow/batch.hpp"
 
 #include "flow/batch_context.hpp"
-#include "flow/compensation.hpp"
-#include "flow/patience.hpp"
-#include "flow/waiting.hpp"
 #include "settings.hpp"
 #include "worker/constraints.hpp"
 #include "worker/executor.hpp"
@@ -16,7 +14,6 @@ extern "C" {
 #include "utils/acl.h"
 }
 
-#include <deque>
 #include <unordered_set>
 
 namespace chronicle::flow {
@@ -41,15 +38,6 @@ const std::string &check_size(const std::string &value) {
         pg::raise(ERRCODE_PROGRAM_LIMIT_EXCEEDED, {.message = "the output exceeds chronicle.max_output_bytes",
                                                    .detail = core::json{{"limit", settings::max_output_bytes}}.dump()});
     return value;
-}
-
-// What a node that was looked at again waits for.
-core::json load_wait(const Claim &claim) {
-    static constexpr Oid types[] = {UUIDOID, INT4OID};
-    static pg::Statement find{"SELECT wait FROM chronicle_data.node_task WHERE execution_id = $1 AND node_index = $2",
-                              types};
-    pg::Values values;
-    return to_json(find.run(values.uuid(claim.execution).int4(claim.node_index))[0].jsonb(1));
 }
 
 Execution require_execution(const pg::Uuid &id) {
@@ -92,114 +80,6 @@ void Batch::check_still_claimed() const {
     }
     if (!is_there)
         throw LeaseLost{};
-}
-
-// --- what nodes ask for ---
-
-std::vector<int> Batch::live_sources(int node) const {
-    std::vector<int> sources;
-    for (int edge : graph().nodes[static_cast<size_t>(node)].in)
-        if (state_.edges[static_cast<size_t>(edge)] == core::EdgeState::live)
-            sources.push_back(graph().edges[static_cast<size_t>(edge)].source);
-    return sources;
-}
-
-bool Batch::is_finished_ancestor(int candidate, int node) {
-    core::NodeState state = state_.nodes[static_cast<size_t>(candidate)];
-    if (state != core::NodeState::completed && state != core::NodeState::failed) // failed: the run goes on all the same
-        return false;
-    if (ancestors_of_ != node)
-        find_ancestors(node);
-    return ancestors_[static_cast<size_t>(candidate)];
-}
-
-// Once for each node that runs: with many names to look up, a walk for each would cost the square of the graph.
-void Batch::find_ancestors(int node) {
-    ancestors_.assign(graph().nodes.size(), false);
-    ancestors_of_ = node;
-    ancestors_[static_cast<size_t>(node)] = claim_.compensating; // it sees what it undoes
-    std::vector<int> open{node};
-    while (!open.empty()) {
-        int current = open.back();
-        open.pop_back();
-        for (int edge : graph().nodes[static_cast<size_t>(current)].in) {
-            int source = graph().edges[static_cast<size_t>(edge)].source;
-            if (!ancestors_[static_cast<size_t>(source)]) {
-                ancestors_[static_cast<size_t>(source)] = true;
-                open.push_back(source);
-            }
-        }
-    }
-}
-
-const core::Node &Batch::described(int node) const {
-    const core::Node &found = graph().nodes[static_cast<size_t>(node)];
-    return claim_.compensating ? *found.compensate : found;
-}
-
-const Rows *Batch::rows_of(int node) {
-    for (const Member &member : members_)
-        if (member.result.index == node)
-            return member.output.rows ? &*member.output.rows : nullptr;
-    auto found = loaded_.find(node);
-    if (found != loaded_.end())
-        return found->second ? &*found->second : nullptr;
-
-    static constexpr Oid types[] = {UUIDOID, INT4OID};
-    static pg::Statement find_columns{
-        "SELECT columns FROM chronicle_data.node_result WHERE execution_id = $1 AND node_index = $2", types};
-    static pg::Statement find_chunks{
-        "SELECT rows FROM chronicle_data.node_rows WHERE execution_id = $1 AND node_index = $2 ORDER BY chunk", types};
-    std::optional<std::string> columns;
-    std::vector<std::string> chunks;
-    {
-        access::EngineScope engine;
-        pg::Values values;
-        values.uuid(execution_.id).int4(node);
-        pg::Rows row = find_columns.run(values);
-        if (!row.empty() && !row[0].null(1))
-            columns = row[0].jsonb(1);
-        pg::Rows stored = find_chunks.run(values);
-        for (uint64 i = 0; i < stored.count; i++)
-            chunks.push_back(stored[i].text(1));
-    }
-    std::optional<Rows> rows;
-    if (columns) {
-        RowsDecoder decoder(*columns);
-        for (const std::string &chunk : chunks)
-            decoder.add(chunk);
-        rows = decoder.take();
-    }
-    found = loaded_.emplace(node, rows).first;
-    return found->second ? &*found->second : nullptr;
-}
-
-// The output as references read it: all rows; of a failed node, why it failed.
-std::string Batch::output_json(int node) {
-    if (const Rows *rows = rows_of(node))
-        return whole_json(*rows);
-    for (const Member &member : members_)
-        if (member.result.index == node)
-            return member.result.output.value_or("null");
-    static constexpr Oid types[] = {UUIDOID, INT4OID};
-    static pg::Statement find{
-        "SELECT output FROM chronicle_data.node_result WHERE execution_id = $1 AND node_index = $2", types};
-    access::EngineScope engine;
-    pg::Values values;
-    pg::Rows found = find.run(values.uuid(execution_.id).int4(node));
-    return found.empty() || found[0].null(1) ? "null" : found[0].jsonb(1);
-}
-
-std::string Batch::context_json(int node) {
-    std::string nodes;
-    for (int i = 0; i < static_cast<int>(graph().nodes.size()); i++) {
-        if (!is_finished_ancestor(i, node))
-            continue;
-        nodes += (nodes.empty() ? "" : ", ") + core::json(graph().nodes[static_cast<size_t>(i)].id).dump() + ": " +
-                 output_json(i);
-    }
-    return "{\"input\": " + execution_.input + ", \"execution_id\": \"" + core::uuid_to_text(execution_.id) +
-           "\", \"nodes\": {" + nodes + "}}";
 }
 
 // --- running ---
@@ -299,7 +179,6 @@ void Batch::run_member(int node, int attempt, int deadline_ms) {
                 slow_nodes = new std::unordered_set<uint64>();
             slow_nodes->insert(slow_key(definition_->id, node));
             over_budget_.push_back(node);
-            ready_.push_back(node);
             return;
         }
         if (error->is_transient() && !alone_)
@@ -353,28 +232,18 @@ void Batch::run() {
     run_member(claim_.node_index, claim_.attempt, 0);
     if (alone_ || graph().nodes[static_cast<size_t>(claim_.node_index)].own_transaction)
         return;
-    std::deque<int> open(ready_.begin(), ready_.end());
-    ready_.clear();
-    while (!open.empty() && !members_.back().failure) {
-        int node = open.front();
-        open.pop_front();
+    bool left_over = false;
+    while (!ready_.empty() && !members_.back().failure) {
+        int node = ready_.front();
+        ready_.pop_front();
         if (!may_run_here(node) || is_full()) {
-            ready_.push_back(node);
+            left_over = true;
             continue;
         }
-        std::vector<int> before = std::exchange(ready_, {});
         core::mark_running(state_, node);
         run_member(node, attempts_before(execution_, graph().nodes[static_cast<size_t>(node)]) + 1, budget_left());
-        // What it made ready is tried here as well; what was left over stays left over.
-        for (int made_ready : ready_)
-            if (made_ready == node)
-                before.push_back(node);
-            else
-                open.push_back(made_ready);
-        ready_ = std::move(before);
     }
-    ready_.insert(ready_.end(), open.begin(), open.end());
-    if (ready_.empty())
+    if (!left_over && over_budget_.empty())
         run_siblings();
 }
 
@@ -414,133 +283,6 @@ void Batch::fail(const pg::Error &error) {
     member.resumed = claim_.begun;
     settle(member, claim_.started_at, claim_.attempt, error);
     members_.push_back(std::move(member));
-}
-
-// --- recording ---
-
-// The run may have been paused in between: then no successor has run, and what is ready next is held.
-void Batch::verify_lease() {
-    // By the primary key alone: an index on the lease would be walked over all that this executor has run.
-    static constexpr Oid types[] = {UUIDOID, INT4OID};
-    static pg::Statement find{"SELECT e.status, t.state = 'running', t.lease_slot, t.lease_generation, t.attempt "
-                              "FROM chronicle_data.node_task t JOIN chronicle_data.execution e USING (execution_id) "
-                              "WHERE t.execution_id = $1 AND t.node_index = $2 FOR UPDATE OF t",
-                              types};
-    pg::Values values;
-    pg::Rows rows = find.run(values.uuid(claim_.execution).int4(claim_.node_index));
-    if (rows.empty() || !rows[0].boolean(2) || rows[0].int4(3) != claimant_.slot ||
-        rows[0].int8(4) != static_cast<int64>(claimant_.generation) || rows[0].int4(5) != claim_.attempt)
-        throw LeaseLost{};
-    execution_.status = rows[0].text(1);
-    if (execution_.status == "paused" && members_.size() > 1)
-        throw RepeatAlone{};
-}
-
-// Those that were run without a claim are still nobody's.
-void Batch::verify_siblings() {
-    static constexpr Oid types[] = {UUIDOID, INT4ARRAYOID};
-    // The state is no condition: the planner would walk the index of all that is ready.
-    static pg::Statement count{
-        "SELECT count(CASE WHEN state = 'ready' AND NOT (alone OR begun OR lost OR compensating) THEN 1 END) "
-        "FROM chronicle_data.node_task WHERE execution_id = $1 AND node_index = ANY ($2)",
-        types};
-    std::vector<int> nodes;
-    for (const Member &member : members_)
-        if (member.queued)
-            nodes.push_back(member.result.index);
-    if (nodes.empty())
-        return;
-    pg::Values values;
-    values.uuid(execution_.id).add(pg::make_int_array(nodes));
-    if (count.run(values)[0].int8(1) != static_cast<int64>(nodes.size()))
-        throw RepeatAlone{};
-}
-
-// A node begins to wait, or is looked at again.
-void Batch::settle_wait(Member &member, Progress &progress) {
-    int index = member.result.index;
-    core::json wait = member.resumed ? load_wait(claim_) : std::move(member.output.wait);
-    if (member.failure) { // the look's commit failed
-        abandon(execution_, described(index), index, wait);
-        progress.failed(member.result, *member.failure, true, false);
-        return;
-    }
-    WaitingNode waiting{.progress = progress,
-                        .execution = execution_,
-                        .node = described(index),
-                        .index = index,
-                        .attempt = member.result.attempts,
-                        .started_at = *member.result.started_at,
-                        .now = GetCurrentTimestamp(),
-                        .wait = wait};
-    Settled settled = flow::settle(waiting, !member.resumed);
-    if (settled.state == Settled::State::waiting) {
-        if (!member.resumed)
-            progress.note(waiting_event(waiting, settled));
-        park(waiting, settled);
-        progress.waits(index);
-        return;
-    }
-    member.output = {.records = settled.records, .value = settled.output};
-    settle(member, waiting.started_at, waiting.attempt, settled.error);
-    if (settled.error) {
-        progress.failed(member.result, *member.failure, settled.may_retry, false);
-        return;
-    }
-    member.result.output = settled.output;
-    member.result.live_edges = decide_edges(index, member);
-    progress.completed(member.result, settled.more);
-}
-
-// Applies one member to the newest state of the run.
-void Batch::replay(Member &member, Progress &progress) {
-    int index = member.result.index;
-    if (!progress.can_end(index))
-        throw RepeatAlone{}; // another executor was faster with a node that ran here, or it is not needed any more
-    if (index != claim_.node_index)
-        progress.started(index, member.result.attempts, *member.result.started_at);
-    if (member.waits())
-        settle_wait(member, progress);
-    else if (member.failure)
-        progress.failed(member.result, *member.failure, true, alone_);
-    else
-        progress.completed(member.result);
-}
-
-// As long as the work took, which then costs twice its time at most: one of many executors is not to stand still for
-// a caller's transaction that stays open.
-int64 Batch::patience() const {
-    constexpr int64 at_least_ms = 1000;
-    return std::max(at_least_ms, std::min<int64>((GetCurrentTimestamp() - begun_) / 1000, PG_INT32_MAX));
-}
-
-void Batch::finish() {
-    try {
-        PatienceScope patience(this->patience());
-        record();
-    } catch (const pg::Error &error) {
-        if (error.sqlstate() == ERRCODE_LOCK_NOT_AVAILABLE)
-            throw RunHeld{};
-        throw;
-    }
-}
-
-void Batch::record() {
-    access::EngineScope engine;
-    lock_execution(claim_.execution);
-    verify_lease();
-    verify_siblings();
-    if (claim_.compensating) {
-        const Member &only = members_.front();
-        end_compensation(execution_, only.result, only.failure, true);
-        known_.reset();
-        return;
-    }
-    Progress progress(execution_, std::move(known_));
-    for (Member &member : members_)
-        replay(member, progress);
-    progress.finish(over_budget_);
-    known_ = progress.take_state();
 }
 
 } // namespace chronicle::flow

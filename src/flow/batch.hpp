@@ -6,6 +6,8 @@
 #include "flow/progress.hpp"
 #include "flow/queue.hpp"
 
+#include <deque>
+
 namespace chronicle::flow {
 
 /// The claim is not ours any more: the run is over, or the node was taken back. Nothing may be committed.
@@ -82,8 +84,8 @@ private:
     std::optional<KnownState> known_; // as stored when the batch began
     core::RunState state_; // and with what ran since
     std::vector<Member> members_;
-    std::vector<int> ready_; // became ready in this batch, and have not run in it yet
-    std::vector<int> over_budget_; // of those: tried, and too slow for a batch
+    std::deque<int> ready_; // became ready in this batch, and wait for their turn in it
+    std::vector<int> over_budget_; // tried, and too slow for a batch
     std::unordered_map<int, std::optional<Rows>> loaded_;
     int ancestors_of_ = -1; // the node that ancestors_ is about
     std::vector<bool> ancestors_;

@@ -1,4 +1,5 @@
-// What a node of a batch sees: rows of others by name, and config with its references resolved.
+// What a node of a batch sees: what other nodes have left (those that it follows, and nothing else), rows of them by
+// name, and config with its references resolved.
 #include "flow/json.hpp"
 #include "flow/batch.hpp"
 
@@ -106,6 +107,116 @@ bool predicate_holds(Datum document, const std::string &path) {
         return !fcinfo->isnull && DatumGetBool(value);
     });
 }
+
+// --- what the batch knows ---
+
+std::vector<int> Batch::live_sources(int node) const {
+    std::vector<int> sources;
+    for (int edge : graph().nodes[static_cast<size_t>(node)].in)
+        if (state_.edges[static_cast<size_t>(edge)] == core::EdgeState::live)
+            sources.push_back(graph().edges[static_cast<size_t>(edge)].source);
+    return sources;
+}
+
+bool Batch::is_finished_ancestor(int candidate, int node) {
+    core::NodeState state = state_.nodes[static_cast<size_t>(candidate)];
+    if (state != core::NodeState::completed && state != core::NodeState::failed) // failed: the run goes on all the same
+        return false;
+    if (ancestors_of_ != node)
+        find_ancestors(node);
+    return ancestors_[static_cast<size_t>(candidate)];
+}
+
+// Once for each node that runs: with many names to look up, a walk for each would cost the square of the graph.
+void Batch::find_ancestors(int node) {
+    ancestors_.assign(graph().nodes.size(), false);
+    ancestors_of_ = node;
+    ancestors_[static_cast<size_t>(node)] = claim_.compensating; // it sees what it undoes
+    std::vector<int> open{node};
+    while (!open.empty()) {
+        int current = open.back();
+        open.pop_back();
+        for (int edge : graph().nodes[static_cast<size_t>(current)].in) {
+            int source = graph().edges[static_cast<size_t>(edge)].source;
+            if (!ancestors_[static_cast<size_t>(source)]) {
+                ancestors_[static_cast<size_t>(source)] = true;
+                open.push_back(source);
+            }
+        }
+    }
+}
+
+const core::Node &Batch::described(int node) const {
+    const core::Node &found = graph().nodes[static_cast<size_t>(node)];
+    return claim_.compensating ? *found.compensate : found;
+}
+
+const Rows *Batch::rows_of(int node) {
+    for (const Member &member : members_)
+        if (member.result.index == node)
+            return member.output.rows ? &*member.output.rows : nullptr;
+    auto found = loaded_.find(node);
+    if (found != loaded_.end())
+        return found->second ? &*found->second : nullptr;
+
+    static constexpr Oid types[] = {UUIDOID, INT4OID};
+    static pg::Statement find_columns{
+        "SELECT columns FROM chronicle_data.node_result WHERE execution_id = $1 AND node_index = $2", types};
+    static pg::Statement find_chunks{
+        "SELECT rows FROM chronicle_data.node_rows WHERE execution_id = $1 AND node_index = $2 ORDER BY chunk", types};
+    std::optional<std::string> columns;
+    std::vector<std::string> chunks;
+    {
+        access::EngineScope engine;
+        pg::Values values;
+        values.uuid(execution_.id).int4(node);
+        pg::Rows row = find_columns.run(values);
+        if (!row.empty() && !row[0].null(1))
+            columns = row[0].jsonb(1);
+        pg::Rows stored = find_chunks.run(values);
+        for (uint64 i = 0; i < stored.count; i++)
+            chunks.push_back(stored[i].text(1));
+    }
+    std::optional<Rows> rows;
+    if (columns) {
+        RowsDecoder decoder(*columns);
+        for (const std::string &chunk : chunks)
+            decoder.add(chunk);
+        rows = decoder.take();
+    }
+    found = loaded_.emplace(node, rows).first;
+    return found->second ? &*found->second : nullptr;
+}
+
+// The output as references read it: all rows; of a failed node, why it failed.
+std::string Batch::output_json(int node) {
+    if (const Rows *rows = rows_of(node))
+        return whole_json(*rows);
+    for (const Member &member : members_)
+        if (member.result.index == node)
+            return member.result.output.value_or("null");
+    static constexpr Oid types[] = {UUIDOID, INT4OID};
+    static pg::Statement find{
+        "SELECT output FROM chronicle_data.node_result WHERE execution_id = $1 AND node_index = $2", types};
+    access::EngineScope engine;
+    pg::Values values;
+    pg::Rows found = find.run(values.uuid(execution_.id).int4(node));
+    return found.empty() || found[0].null(1) ? "null" : found[0].jsonb(1);
+}
+
+std::string Batch::context_json(int node) {
+    std::string nodes;
+    for (int i = 0; i < static_cast<int>(graph().nodes.size()); i++) {
+        if (!is_finished_ancestor(i, node))
+            continue;
+        nodes += (nodes.empty() ? "" : ", ") + core::json(graph().nodes[static_cast<size_t>(i)].id).dump() + ": " +
+                 output_json(i);
+    }
+    return "{\"input\": " + execution_.input + ", \"execution_id\": \"" + core::uuid_to_text(execution_.id) +
+           "\", \"nodes\": {" + nodes + "}}";
+}
+
+// --- as the node's function sees it ---
 
 BatchNode::BatchNode(Batch &batch, int index) : batch_(batch), index_(index), config_(node().config) {
     if (!has_reference(config_))

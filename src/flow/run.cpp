@@ -3,9 +3,9 @@
 //   claim (queue.cpp)   its own transaction: lease, attempt and Started are committed before anything runs
 //   batch (batch.cpp)   one transaction: the claimed node in a savepoint; then nodes that became ready, and then ready
 //                       siblings that stand next in the queue, each in a savepoint, while the batch is younger than
-//                       50 ms and has less than chronicle.worker_batch members. finish(): lock the run, verify the
-//                       lease, bring the state of the graph up to the newest (run_state.cpp), apply what ran, write
-//                       results, events and the queue; commit
+//                       50 ms and has less than chronicle.worker_batch members. finish() (batch_record.cpp): lock the
+//                       run, verify the lease, bring the state of the graph up to the newest (run_state.cpp), apply
+//                       what ran, write results, events and the queue; commit
 //
 // Siblings are in the queue, where others would claim them: who runs one reserves it first, in shared memory
 // (worker::reserve_node), and so does who claims one. A reservation ends with the batch, or with the process. It only
