@@ -25,6 +25,7 @@ CREATE TABLE chronicle_data.schedule (
 );
 CREATE INDEX schedule_workflow ON chronicle_data.schedule (workflow_id);
 CREATE INDEX schedule_due ON chronicle_data.schedule (next_run_at) WHERE NOT paused;
+CREATE INDEX schedule_waiting ON chronicle_data.schedule (schedule_id) WHERE waiting_runs > 0;
 SELECT pg_catalog.pg_extension_config_dump('chronicle_data.schedule', '');
 
 CREATE FUNCTION chronicle.schedule_workflow(

@@ -337,19 +337,23 @@ TimestampTz next_reclaim() { return lost_and_locked ? look_again_at() : 0; }
 TimestampTz look_again_at() { return TimestampTzPlusMilliseconds(GetCurrentTimestamp(), look_again_ms); }
 
 TimestampTz promote_due() {
+    // The time is a parameter: a walk over the index ends there, whatever waits for later.
+    static constexpr Oid types[] = {TIMESTAMPTZOID};
     static pg::Statement promote{
         "UPDATE chronicle_data.node_task t SET state = 'ready', due_at = NULL, "
         "queue_number = chronicle_data.queue_number_again() FROM (SELECT execution_id, node_index "
         "FROM chronicle_data.node_task WHERE state IN ('retrying', 'waiting', 'scheduled') "
-        "AND due_at <= clock_timestamp() FOR UPDATE SKIP LOCKED) d "
-        "WHERE t.execution_id = d.execution_id AND t.node_index = d.node_index RETURNING t.owner"};
+        "AND due_at <= $1 FOR UPDATE SKIP LOCKED) d "
+        "WHERE t.execution_id = d.execution_id AND t.node_index = d.node_index RETURNING t.owner",
+        types};
     // What is due but locked (by a signal that has not committed, say) is looked at again soon, not at once.
     static pg::Statement next{
         "SELECT CASE WHEN min(due_at) <= clock_timestamp() THEN clock_timestamp() + interval '50 ms' "
         "ELSE min(due_at) END FROM chronicle_data.node_task "
         "WHERE state IN ('retrying', 'waiting', 'scheduled') AND due_at IS NOT NULL HAVING min(due_at) IS NOT NULL"};
     access::EngineScope engine;
-    pg::Rows rows = promote.run();
+    pg::Values now;
+    pg::Rows rows = promote.run(now.time(GetCurrentTimestamp()));
     for (uint64 i = 0; i < rows.count; i++)
         announce_ready_of(rows[i].text(1));
     pg::Rows due = next.run();

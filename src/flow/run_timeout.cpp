@@ -14,10 +14,13 @@ namespace chronicle::flow {
 namespace {
 
 std::vector<pg::Uuid> find_overdue() {
-    static pg::Statement find{"SELECT execution_id FROM chronicle_data.execution WHERE timeout_at <= clock_timestamp() "
-                              "ORDER BY timeout_at LIMIT 1000"};
+    static constexpr Oid types[] = {TIMESTAMPTZOID};
+    static pg::Statement find{"SELECT execution_id FROM chronicle_data.execution WHERE timeout_at <= $1 "
+                              "ORDER BY timeout_at LIMIT 1000",
+                              types};
     access::EngineScope engine;
-    pg::Rows rows = find.run();
+    pg::Values now;
+    pg::Rows rows = find.run(now.time(GetCurrentTimestamp()));
     std::vector<pg::Uuid> found;
     for (uint64 i = 0; i < rows.count; i++)
         found.push_back(rows[i].uuid(1));

@@ -204,8 +204,7 @@ struct Schedule {
     "NULL FROM chronicle_data.execution e WHERE e.execution_id = s.last_execution_id), false) "                        \
     "FROM chronicle_data.schedule s "
 
-std::optional<Schedule> read_schedule(pg::Statement &find) {
-    pg::Rows rows = find.run();
+std::optional<Schedule> read_schedule(const pg::Rows &rows) {
     if (rows.empty())
         return std::nullopt;
     pg::Row row = rows[0];
@@ -227,9 +226,12 @@ std::optional<Schedule> read_schedule(pg::Statement &find) {
 }
 
 std::optional<Schedule> lock_due() {
-    static pg::Statement find{SELECT_SCHEDULE "WHERE NOT s.paused AND s.next_run_at <= clock_timestamp() "
-                                              "ORDER BY s.next_run_at LIMIT 1 FOR UPDATE OF s SKIP LOCKED"};
-    return read_schedule(find);
+    static constexpr Oid types[] = {TIMESTAMPTZOID};
+    static pg::Statement find{SELECT_SCHEDULE "WHERE NOT s.paused AND s.next_run_at <= $1 "
+                                              "ORDER BY s.next_run_at LIMIT 1 FOR UPDATE OF s SKIP LOCKED",
+                              types};
+    pg::Values now;
+    return read_schedule(find.run(now.time(GetCurrentTimestamp())));
 }
 
 // One whose next run waits for the end of the one before, which is there.
@@ -238,7 +240,7 @@ std::optional<Schedule> lock_waiting() {
         SELECT_SCHEDULE "WHERE s.waiting_runs > 0 AND NOT s.paused AND NOT EXISTS (SELECT FROM "
                         "chronicle_data.execution e WHERE e.execution_id = s.last_execution_id AND e.ended_at IS NULL) "
                         "LIMIT 1 FOR UPDATE OF s SKIP LOCKED"};
-    return read_schedule(find);
+    return read_schedule(find.run());
 }
 #undef SELECT_SCHEDULE
 
@@ -341,8 +343,8 @@ struct Outlook {
 };
 
 Outlook look_ahead() {
-    static pg::Statement find{"SELECT min(next_run_at) FILTER (WHERE NOT paused), coalesce(bool_or(waiting_runs > 0), "
-                              "false) FROM chronicle_data.schedule"};
+    static pg::Statement find{"SELECT (SELECT min(next_run_at) FROM chronicle_data.schedule WHERE NOT paused), "
+                              "EXISTS (SELECT FROM chronicle_data.schedule WHERE waiting_runs > 0)"};
     pg::start_transaction();
     Outlook outlook;
     {

@@ -99,8 +99,9 @@ void abandon_task(const Execution &, const core::Node &, int, const core::json &
 #define OVERDUE                                                                                                        \
     "FROM chronicle_data.task AS t LEFT JOIN chronicle_data.node_task AS n ON n.execution_id = t.execution_id AND "    \
     "n.node_index = t.node_index AND n.begun AND n.attempt = t.attempt WHERE t.state = 'claimed' "                     \
-    "AND t.deadline <= clock_timestamp() AND (n.execution_id IS NULL OR n.state = 'waiting') "
+    "AND t.deadline <= $1 AND (n.execution_id IS NULL OR n.state = 'waiting') "
 TimestampTz expire_tasks() {
+    static constexpr Oid types[] = {TIMESTAMPTZOID};
     static pg::Statement expire{
         "WITH due AS (SELECT t.task_id, t.attempt, t.execution_id, t.node_index, "
         "n.execution_id IS NOT NULL AS awaited " OVERDUE "FOR UPDATE OF t SKIP LOCKED), "
@@ -110,18 +111,20 @@ TimestampTz expire_tasks() {
         "AND t.attempt = d.attempt AND (NOT d.awaited OR d.task_id IN (SELECT node.task_id FROM node))) "
         "UPDATE chronicle_data.node_task AS n SET state = 'ready', due_at = NULL, "
         "queue_number = chronicle_data.queue_number_again() FROM node "
-        "WHERE n.execution_id = node.execution_id AND n.node_index = node.node_index RETURNING n.owner"};
+        "WHERE n.execution_id = node.execution_id AND n.node_index = node.node_index RETURNING n.owner",
+        types};
     static pg::Statement next{"SELECT least((SELECT min(deadline) FROM chronicle_data.task WHERE state = 'claimed' "
-                              "AND deadline > clock_timestamp()), (SELECT clock_timestamp() + interval '50 ms' " OVERDUE
-                              "LIMIT 1))"};
+                              "AND deadline > $1), (SELECT $1 + interval '50 ms' " OVERDUE "LIMIT 1))",
+                              types};
     access::EngineScope engine;
-    pg::Rows rows = expire.run();
+    pg::Values now, later;
+    pg::Rows rows = expire.run(now.time(GetCurrentTimestamp()));
     std::vector<std::string> owners;
     for (uint64 i = 0; i < rows.count; i++)
         owners.push_back(rows[i].text(1));
     for (const std::string &owner : owners)
         announce_ready_of(owner);
-    pg::Rows due = next.run();
+    pg::Rows due = next.run(later.time(GetCurrentTimestamp()));
     return due[0].null(1) ? 0 : due[0].time(1);
 }
 #undef OVERDUE

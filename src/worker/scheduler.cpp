@@ -470,6 +470,9 @@ void run(Oid database) {
     before_shmem_exit(on_exit, Datum(0));
     if (!take_slot())
         return;
+    // Its statements are about a few rows of tables that may hold many, dead ones under an old snapshot included; what
+    // the planner knew of a table when it chose may be long out of date.
+    pg::call([]() noexcept { SetConfigOption("enable_seqscan", "off", PGC_USERSET, PGC_S_SESSION); });
     children = new std::vector<Starting>();
     start_failures = new std::unordered_map<std::string, int>();
     if (!settings::workers) {

@@ -1,5 +1,5 @@
-# The queue: what comes first, that claims cost the same beside a session that keeps an old snapshot, and that the end of
-# one of many children costs what that of a single one does.
+# The queue: what comes first, that claims cost the same beside a session that keeps an old snapshot, that what waits costs
+# nothing, and that the end of one of many children costs what that of a single one does.
 use strict;
 use warnings FATAL => 'all';
 
@@ -50,6 +50,18 @@ note "$scans scans, $tuples entries";
 cmp_ok($tuples / $scans, '<', 20, 'a walk over the queue meets few dead entries');
 cmp_ok($node->safe_psql($db, "SELECT count(*) FROM effect WHERE what = 'fresh'"), '==', 1504, 'and every run has had its effect once');
 $holder->quit;
+
+# --- what waits for its time: a look of the scheduler meets what is due, not what waits, nor what is dead ---
+
+make_workflow($node, $db, 'later', [ { id => 'wait', nodeType => 'wait.timer', config => { for => '1 day' } } ], []);
+$node->safe_psql($db, "SELECT chronicle.execute_workflow('later') FROM generate_series(1, 300)");
+wait_for($node, $db, "SELECT count(*) FROM chronicle.executions WHERE status = 'waiting'", '300', '300 runs wait for a timer');
+my $due = "SELECT t.seq_scan, i.idx_scan, i.idx_tup_read FROM pg_stat_all_tables AS t JOIN pg_stat_all_indexes AS i USING (relid) WHERE indexrelname = 'node_task_due'";
+my @before = split /\|/, $node->safe_psql($db, $due);
+wait_until(sub { $node->reload; (split /\|/, $node->safe_psql($db, $due))[1] > $before[1] + 40 }, 'the scheduler does not look');
+my @after = split /\|/, $node->safe_psql($db, $due);
+is($after[0] - $before[0], 0, 'no look walks over the table');
+cmp_ok($after[2] - $before[2], '<', 3 * ($after[1] - $before[1]) + 300, '… nor over all that waits');
 
 # --- many children: each end finds its own mark by the key, and nobody walks over those that ended before ---
 
