@@ -20,20 +20,20 @@ CREATE FUNCTION chronicle.grant_access(role regrole, level text) RETURNS void
 COMMENT ON FUNCTION chronicle.grant_access(regrole, text) IS
 'Gives a role a level in this database: reader, writer, operator or admin (cumulative; a role has one level, the highest that it was given).
 role: an existing role. level: at most the caller''s own. Superusers and the extension''s owner are admins.
-Errors: 22004 NULL argument; 22023 unknown level; 42501 the caller is no admin.';
+Errors: 22004 NULL argument; 22023 unknown level; 42704 no such role; 42501 the caller is no admin.';
 
 CREATE FUNCTION chronicle.revoke_access(role regrole, level text) RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chronicle_revoke_access';
 COMMENT ON FUNCTION chronicle.revoke_access(regrole, text) IS
 'Takes a level, and those above it, from a role: it keeps the level below, or none.
-Errors: 22004 NULL argument; 22023 unknown level; 42501 the caller is no admin.';
+Errors: 22004 NULL argument; 22023 unknown level; 42704 no such role; 42501 the caller is no admin.';
 
 CREATE FUNCTION chronicle.grant_category(role regrole, category text, privilege text) RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chronicle_grant_category';
 COMMENT ON FUNCTION chronicle.grant_category(regrole, text, text) IS
 'Gives a role a privilege on one category, for roles that shall not see them all: read (its events, streams and types), or append.
 role: an existing role. category: a name without "-", there or not. privilege: read or append; neither includes the other. A level of the role stands beside it.
-Errors: 22004 NULL argument; 22023 bad category or unknown privilege; 42501 the caller is no admin; 42939 category workflow, or one with $ first.';
+Errors: 22004 NULL argument; 22023 bad category or unknown privilege; 42704 no such role; 42501 the caller is no admin; 42939 category workflow, or one with $ first.';
 
 CREATE FUNCTION chronicle.revoke_category(role regrole, category text, privilege text) RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chronicle_revoke_category';

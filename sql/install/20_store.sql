@@ -157,7 +157,7 @@ COMMENT ON FUNCTION chronicle.append_event(text, text, jsonb, jsonb, bigint, uui
 stream: 1 to 1024 bytes; the part before the first "-" is its category. type: 1 to 1024 bytes. data, metadata: JSON.
 expected_version: NULL no check; 0 the stream has nothing; n > 0 its last number is n; -1 it exists. It is compared with the newest committed state.
 event_id: makes a retry safe: the same id with the same stream, type and data answers as the first time; without it a UUIDv7 is made.
-Errors: CH001 another version than expected; CH003 the id belongs to another event; 22004 NULL stream or type; 22023 bad name or expected_version; 42939 reserved name; 42501 no writer; 54000 over chronicle.max_event_bytes.';
+Errors: CH001 another version than expected; CH002 tombstoned; CH003 the id belongs to another event; CH004 refused by what is registered of its type; 22004 NULL stream or type; 22023 bad name or expected_version; 42939 reserved name; 42501 no writer; 54000 over chronicle.max_event_bytes.';
 
 CREATE FUNCTION chronicle.append_events(stream text, events jsonb, expected_version bigint DEFAULT NULL) RETURNS bigint
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chronicle_append_events';
@@ -215,7 +215,7 @@ COMMENT ON FUNCTION chronicle.read_all(bigint, bigint, text[], text[], text, tex
 after_position: NULL the beginning, or the end when backwards; backwards: below it. max_count: rows, from 1.
 categories, types, stream_regex, type_regex, since, until (recorded_at, both included): what does not match is left out. filter: a jsonpath over {"global_position", "stream", "version", "type", "category", "type_version", "event_id", "actor", "data", "metadata"}; a predicate must be true, any other path must find something, its errors are false.
 include_system: also the events of runs that the caller may see (category workflow), as does naming the category.
-Errors: 22023 max_count below 1, a negative position, a bad regex, a category with "-", a filter with a variable (it has no value); 42501 no reader.';
+Errors: 22023 max_count below 1, a negative position, a bad regex, a category with "-", a filter with a variable (it has no value); 22004 a NULL in an array; 42501 no reader.';
 
 CREATE FUNCTION chronicle.read_category(
     category text, after_position bigint DEFAULT NULL, max_count bigint DEFAULT 1000,
@@ -278,7 +278,7 @@ CREATE FUNCTION chronicle.scavenge(max_events bigint DEFAULT 10000)
     LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 1 AS 'MODULE_PATHNAME', 'chronicle_scavenge';
 COMMENT ON FUNCTION chronicle.scavenge(bigint) IS
 'One step: removes at most so many hidden events, and says of how many streams, how many, and how many bytes (rows, without indexes; VACUUM makes them free for new ones). No events: nothing is left that can be removed now. Takes row locks only, and none that it must wait for, but for another scavenge(); workers call it, too. Last numbers stay, and so do event ids that callers gave.
-max_events: from 1. Errors: 22023 max_events below 1; 42501 no admin.';
+max_events: from 1. Errors: 22023 max_events below 1; 25006 in a read-only transaction; 42501 no admin.';
 
 -- Versions up to the result are hidden from readers; for views, whose rows are checked one by one.
 CREATE FUNCTION chronicle_data.hidden_versions(stream_id bigint) RETURNS bigint

@@ -84,7 +84,7 @@ COMMENT ON FUNCTION chronicle.create_aggregate(text, text, jsonb, text, int, int
 'Says how the streams of a category fold into a state.
 apply: name of a function (state jsonb, event chronicle.event) returns jsonb; it runs as the caller of create_aggregate, with the search_path of now. initial_state: the state of a stream without events. decide: name of a function (state jsonb, command text, payload jsonb) returns jsonb, for execute_command.
 snapshot_every: events between two snapshots (10 to 10000; NULL: setting chronicle.snapshot_every). keep_snapshots: per stream (1 to 10; NULL: chronicle.keep_snapshots). snapshot_after_idle: also one when nothing was appended for so long. replace: change an existing one; snapshots that another function made are not used any more.
-Errors: 22004 NULL category or apply; 22023 a name with "-", a number out of range; 42710 it exists; 42883 no function of that name and signature; 42939 reserved category; 42501 no operator, or not the owner.';
+Errors: 22004 NULL category or apply; 22023 a name with "-", a number out of range; 42710 it exists; 42883 no function of that name and signature; 42809 a procedure or a set-returning function; 42939 reserved category; 42501 no operator, not the owner, or no right to execute the function.';
 
 CREATE FUNCTION chronicle.drop_aggregate(category text, if_exists boolean DEFAULT false) RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chronicle_drop_aggregate';
@@ -113,7 +113,7 @@ CREATE FUNCTION chronicle.take_snapshot(stream text) RETURNS bigint
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chronicle_take_snapshot';
 COMMENT ON FUNCTION chronicle.take_snapshot(text) IS
 'Keeps the present state of a stream and returns its version (0: the stream has no events). Appends to the stream wait meanwhile.
-Errors: 22004 NULL stream; 22023 bad name; 42704 the category has no aggregate; 42501 no operator, or not the owner; what the apply function raises.';
+Errors: 22004 NULL stream; 22023 bad name; 25006 in a read-only transaction; 42704 the category has no aggregate; 42501 no operator, or not the owner; what the apply function raises.';
 
 CREATE FUNCTION chronicle.drop_snapshots(stream text DEFAULT NULL, category text DEFAULT NULL) RETURNS bigint
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chronicle_drop_snapshots';

@@ -172,7 +172,7 @@ CREATE FUNCTION chronicle.create_workflow(definition jsonb, OUT workflow_id text
 COMMENT ON FUNCTION chronicle.create_workflow(jsonb) IS
 'Stores a workflow: a graph of nodes and edges (docs/reference/workflow-definition.md). The same id again makes the next version; the same content (layout keys aside) makes none. Runs in flight stay on theirs.
 definition: the document. Returns the id and the version that now counts.
-Errors: CH030 every fault with its JSON path in DETAIL; 22004 NULL; 42501 no operator, or another''s workflow.';
+Errors: CH030 every fault with its JSON path in DETAIL; 0A000 something that this version does not run; 22004 NULL; 42501 no operator, or another''s workflow.';
 
 CREATE FUNCTION chronicle.validate_workflow(definition jsonb, OUT path text, OUT problem text)
     RETURNS SETOF record

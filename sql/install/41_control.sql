@@ -25,11 +25,11 @@ CREATE FUNCTION chronicle.retry_execution(execution_id uuid, from_node text DEFA
 COMMENT ON FUNCTION chronicle.retry_execution(uuid, text) IS
 'Lets a run that failed or was cancelled go on, in the version that it has: nodes that failed, were cancelled or were compensated run again, finished ones are kept; retry policies and the timeout count anew.
 from_node: this node, too, with all that follows from it.
-Errors: CH031 no such run, not yours, or neither failed nor cancelled; 42704 no such node, or the workflow was dropped; 22004 NULL execution_id.';
+Errors: CH031 no such run, not yours, or neither failed nor cancelled; 42704 no such node, or the workflow was dropped; 0A000 in a node of that run; 22004 NULL execution_id.';
 
 CREATE FUNCTION chronicle.fork_execution(execution_id uuid, from_node text, input jsonb DEFAULT NULL) RETURNS uuid
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chronicle_fork_execution';
 COMMENT ON FUNCTION chronicle.fork_execution(uuid, text, jsonb) IS
 'Starts a new run from one that is over, in the same version, and returns its id: results are kept but for from_node, all that follows from it, and what would run again in a retry.
 input: NULL that of the other run.
-Errors: CH031 no such run, not yours, or not over; 42704 no such node, or the workflow was dropped; 55000 it is disabled; 22004 NULL execution_id or from_node.';
+Errors: CH031 no such run, not yours, or not over; 42704 no such node, or the workflow was dropped; 55000 it is disabled; 0A000 in a node of that run; 22004 NULL execution_id or from_node.';

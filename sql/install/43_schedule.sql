@@ -37,7 +37,7 @@ COMMENT ON FUNCTION chronicle.schedule_workflow(text, text, interval, text, json
 cron: "minute hour day month weekday", evaluated in timezone. every: a fixed length of time, 100 ms to 100000 days, counted from now. Exactly one of them.
 overlap, when the run before is not over: skip this one; queue it; allow both; cancel_running cancels the one before.
 catch_up: one run for all that were missed while nothing could run (more than a minute late); false: none.
-Errors: 22023 not exactly one of cron and every, or one that is wrong, an unknown timezone or overlap; 42704 no such workflow; 42501 neither its owner nor an admin.';
+Errors: 22023 not exactly one of cron and every, or one that is wrong, an unknown timezone or overlap; 42704 no such workflow; 42501 neither its owner nor an admin; 22004 NULL workflow_id.';
 
 CREATE FUNCTION chronicle.unschedule_workflow(schedule_id bigint) RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chronicle_unschedule_workflow';

@@ -214,34 +214,34 @@ COMMENT ON FUNCTION chronicle.create_projection(text, text, text, text, text[], 
 handler: function (event chronicle.event) returns void, or (state jsonb, event chronicle.event) returns jsonb; or statement: one SQL statement over the relation new_events. mode: inline (in the appender''s transaction) or async (by a worker).
 categories, streams, types, stream_regex: what it follows. initial_state, partition_by (stream, category or a jsonpath): of the states.
 options: batch_size, max_retries, retry_delay, timeout, on_error (stop, park), start_from (beginning, end, a position, a time), target, reset. replace: change an existing one.
-Errors: 22023 arguments; 42P01 no table target; 42710 it exists; 42883 no such function; 42725 both signatures exist; 42601, 0A000 the statement; 42501 no operator.';
+Errors: 22004 NULL name; 22023 an argument, or not exactly one of handler and statement; 42P01 no table target; 42710 it exists; 42883 no such function; 42725 both signatures exist; 42601, 0A000 the statement; 42939 a name that begins with $; 42501 no operator, no right to a category, not the owner.';
 COMMENT ON FUNCTION chronicle.drop_projection(text, boolean) IS
 'Forgets a projection, its states and parked events; tables stay. if_exists: no error when there is none.
-Errors: 42704, 42501.';
+Errors: 22004 NULL; 42704 no such projection; 42501 not its owner.';
 COMMENT ON FUNCTION chronicle.disable_projection(text) IS
-'Stops a projection after its batch. Errors: 42704, 42501.';
+'Stops a projection after its batch. Errors: 22004 NULL; 42704 no such projection; 42501 not its owner.';
 COMMENT ON FUNCTION chronicle.enable_projection(text) IS
-'Sets a disabled or faulted projection going from where it stopped. Errors: 42704, 42501.';
+'Sets a disabled or faulted projection going from where it stopped. Errors: 22004 NULL; 42704 no such projection; 42501 not its owner.';
 COMMENT ON FUNCTION chronicle.reset_projection(text) IS
 'Empties what was projected and projects everything anew, in place.
-Errors: 55000 a handler without option reset, or a statement without target; 42704, 42501.';
+Errors: 55000 a handler without option reset, or a statement without target; 22004 NULL; 42704 no such projection; 42501 not its owner.';
 COMMENT ON FUNCTION chronicle.projection_state(text, text) IS
-'The state of a partition as of the asking statement; NULL: none. Errors: 42809 it keeps no states; 42704, 42501.';
+'The state of a partition as of the asking statement; NULL: none. Errors: 42809 it keeps no states; 22004 NULL; 42704 no such projection; 42501 not its owner.';
 COMMENT ON FUNCTION chronicle.wait_for_projection(text, bigint, interval) IS
 'Waits until everything up to a position is projected; false when the time is up.
 global_position: NULL this session''s last append, else all that is committed. timeout: 0 to 60 s.
-Errors: 55000 disabled or faulted before it; 25001 in a transaction that has appended, or is REPEATABLE READ or SERIALIZABLE; 22023, 42704, 42501.';
+Errors: 55000 disabled or faulted before it; 25001 in a transaction that has appended, or is REPEATABLE READ or SERIALIZABLE; 22023 timeout out of range; 22004 NULL name; 42704 no such projection; 42501 not its owner.';
 COMMENT ON FUNCTION chronicle.rebuild_projection(text) IS
 'Starts to compute anew what a projection keeps, beside the live rows, while appends and reads go on; the last transaction makes the live rows equal. View projections shows how far it is.
-Errors: 55000 a handler that writes tables, a statement without option target or with one that cannot be rebuilt, a disabled projection, one that is being rebuilt; what is wrong with the target; 42704, 42501.';
+Errors: 55000 a handler that writes tables, a statement without option target or with one that cannot be rebuilt, a disabled projection, one that is being rebuilt; what is wrong with the target; 42P01 no such target; 22004 NULL; 42704 no such projection; 42501 not its owner, or its owner may not read the target.';
 COMMENT ON FUNCTION chronicle.cancel_rebuild(text) IS
-'Ends a rebuild, or forgets a failed one; what is live stays. Errors: 55000 nothing is being rebuilt; 42704, 42501.';
+'Ends a rebuild, or forgets a failed one; what is live stays. Errors: 55000 nothing is being rebuilt; 22004 NULL; 42704 no such projection; 42501 not its owner.';
 COMMENT ON FUNCTION chronicle.verify_projection(text) IS
 'Computes anew from the events what a projection keeps, and returns the partitions whose kept state is another one; for a statement with option target, the rows of the table by key.
-Errors: 55000 a handler that writes tables, or a statement without target; what is wrong with the target; what the code raises; 42704, 42501.';
+Errors: 55000 a handler that writes tables, or a statement without target; what is wrong with the target; what the code raises; 22004 NULL; 42704 no such projection; 42501 not its owner.';
 COMMENT ON FUNCTION chronicle.replay_parked_events(text) IS
 'Applies parked events in order, in this transaction; returns how many. What fails again stays parked, with the later ones of its partition.
-Errors: 42704, 42501.';
+Errors: 55000 it is being rebuilt; 22004 NULL; 42704 no such projection; 42501 not its owner.';
 COMMENT ON VIEW chronicle.projections IS
 'One row per projection of yours: its status, how far it is and how far behind.';
 COMMENT ON VIEW chronicle.projection_states IS

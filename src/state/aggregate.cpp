@@ -224,7 +224,7 @@ Oid Aggregate::owner_oid() const {
     if (!OidIsValid(role))
         pg::raise(ERRCODE_UNDEFINED_OBJECT,
                   {.message = "role \"" + owner + "\", the owner of aggregate \"" + category + "\", does not exist",
-                   .hint = "Drop the aggregate and create it again, or give it another owner."});
+                   .hint = "Drop the aggregate and create it again, or make a role of that name."});
     return role;
 }
 

@@ -126,6 +126,20 @@ my %explained = map { $_ => 1 } first_cells($page{errors});
 my @errors = map { /\b(CH\d{3}|[0-9][0-9A-Z]{4})\b(?=[ ;,:.]|$)/g } $page{functions} =~ /^Errors: (.*?)(?=\n\n)/gms;
 is_deeply([ grep { !$explained{$_} } @errors ], [], "every SQLSTATE in functions.md is in errors.md");
 
+# What `\df+` shows: a comment for everything, with the same SQLSTATEs.
+my %comment = map { /^(\w+) (.*)/ } rows(<<'SQL');
+SELECT proname || ' ' || replace(COALESCE(obj_description(oid, 'pg_proc'), ''), E'\n', ' ') FROM pg_proc WHERE pronamespace = 'chronicle'::regnamespace
+SQL
+is_deeply([ grep { !length $comment{$_} } sort keys %comment ], [], 'every function has a comment');
+my @unsaid = map {
+    my $name = $_;
+    my ($errors) = section($page{functions}, "### $name") =~ /^Errors: (.*?)(?=\n\n)/ms;
+    map { "$name $_" } grep { $comment{$name} !~ /\b$_\b/ } ($errors // '') =~ /\b(CH\d{3}|[0-9][0-9A-Z]{4})\b(?=[ ;,:.]|$)/g;
+} @described;
+is_deeply(\@unsaid, [], '… which names every SQLSTATE that the page names');
+same_names([ rows("SELECT relname FROM pg_class WHERE relnamespace = 'chronicle'::regnamespace AND relkind = 'v' AND obj_description(oid, 'pg_class') <> ''") ],
+    \@views, 'views with a comment');
+
 # --- node types and their config ---
 
 my @config = rows(<<'SQL');
@@ -141,6 +155,12 @@ same_names(
     ],
     \@config,
     'config of the node types');
+
+# --- definitions ---
+
+my @definitions = grep { /"nodes"/ && /"edges"/ } $page{'workflow-definition'} =~ /^```json\n(\{"id".*?)^```/gms;
+ok(@definitions > 0, 'a definition is shown');
+is($node->safe_psql($db, "SELECT * FROM chronicle.validate_workflow(\$json\$$_\$json\$)"), '', 'the definition is one') for @definitions;
 
 # --- links between the pages ---
 
