@@ -1,12 +1,15 @@
 // The module: settings, hooks, shared memory, launcher, in that order.
 #include "command/retention.hpp"
+#include "flow/definition.hpp"
 #include "flow/retention.hpp"
 #include "flow/schedule.hpp"
 #include "flow/source.hpp"
 #include "flow/trigger.hpp"
 #include "pg/postgres.hpp"
+#include "projection/manage.hpp"
 #include "projection/source.hpp"
 #include "settings.hpp"
+#include "state/aggregate.hpp"
 #include "state/idle.hpp"
 #include "state/snapshot.hpp"
 #include "store/floor.hpp"
@@ -61,6 +64,7 @@ extern "C" PGDLLEXPORT void _PG_init() {
     chronicle::settings::define();
     chronicle::worker::init_announcements();
     chronicle::flow::init_source();
+    chronicle::flow::init_owned();
     chronicle::worker::add_chore(chronicle::flow::fire_schedules);
     chronicle::worker::add_chore(chronicle::flow::remove_expired_runs);
     chronicle::worker::add_chore(chronicle::command::remove_old_commands);
@@ -68,8 +72,10 @@ extern "C" PGDLLEXPORT void _PG_init() {
     chronicle::worker::add_chore(chronicle::store::note_floor);
     chronicle::flow::init_triggers();
     chronicle::projection::init();
+    chronicle::projection::init_owned();
     chronicle::worker::init_ddl_hook();
     chronicle::store::init_scan();
+    chronicle::state::init_owned();
     chronicle::state::init_snapshots();
     chronicle::state::init_idle_snapshots();
     chronicle::state::init_bases();

@@ -41,6 +41,13 @@ COMMENT ON FUNCTION chronicle.revoke_category(regrole, text, text) IS
 'Takes a privilege on one category from a role; nothing happens when it has none. What its level gives stays.
 Errors: as grant_category.';
 
+CREATE FUNCTION chronicle.set_owner(kind text, name text, role regrole) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'chronicle_set_owner';
+COMMENT ON FUNCTION chronicle.set_owner(text, text, regrole) IS
+'Gives a workflow, a projection or an aggregate to another role, which its code runs as from then on. Runs keep the owner that they began with. A rebuild of the projection that is under way is cancelled.
+kind: workflow, projection, aggregate. role: an operator, and the caller is one of its members.
+Errors: 22004 NULL argument; 22023 unknown kind; 42704 no such object or role; 42501 neither its owner nor an admin, no member of the role, or the role is no operator.';
+
 CREATE FUNCTION chronicle_data.has_level(level text) RETURNS boolean
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'chronicle_has_level';
 -- True for readers of all, and for who was granted the category. A stream is seen by who reads its category; what happened

@@ -32,4 +32,4 @@ CREATE FUNCTION chronicle.fork_execution(execution_id uuid, from_node text, inpu
 COMMENT ON FUNCTION chronicle.fork_execution(uuid, text, jsonb) IS
 'Starts a new run from one that is over, in the same version, and returns its id: results are kept but for from_node, all that follows from it, and what would run again in a retry.
 input: NULL that of the other run.
-Errors: CH031 no such run, not yours, or not over; 42704 no such node, or the workflow was dropped; 55000 it is disabled; 0A000 in a node of that run; 22004 NULL execution_id or from_node.';
+Errors: CH031 no such run, not yours, or not over; 42704 no such node, or the workflow was dropped; 42501 the workflow is another''s now; 55000 it is disabled; 0A000 in a node of that run; 22004 NULL execution_id or from_node.';

@@ -15,6 +15,9 @@ struct StoredDefinition {
     core::Definition graph;
 };
 
+/// Workflows can be given away; in _PG_init.
+void init_owned();
+
 /// The definition of this id.
 std::shared_ptr<const StoredDefinition> stored_definition(int64 definition_id);
 

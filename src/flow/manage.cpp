@@ -4,6 +4,7 @@
 // started and not committed finds its definition. The id can be used again; versions are counted on.
 #include "flow/definition.hpp"
 
+#include "access/owner.hpp"
 #include "flow/trigger.hpp"
 #include "pg/lock.hpp"
 #include "worker/registry.hpp"
@@ -80,7 +81,23 @@ void remove(const std::string &workflow) {
     remove_workflow.run(values);
 }
 
+// Runs keep the owner that they began with.
+bool give(const std::string &workflow, const std::string &former, const std::string &role) {
+    static constexpr Oid types[] = {TEXTOID, TEXTOID, TEXTOID};
+    static pg::Statement update{"UPDATE chronicle_data.workflow SET owner = $3 WHERE workflow_id = $1 AND owner = $2",
+                                types};
+    pg::lock(pg::LockKind::workflow, pg::lock_key(workflow));
+    access::EngineScope engine;
+    pg::Values values;
+    if (update.run(values.text(workflow).text(former).text(role)).count == 0)
+        return false;
+    worker::announce_scheduler(); // schedules
+    return true;
+}
+
 } // namespace
+
+void init_owned() { access::add_owned_kind({"workflow", find_owner, give}); }
 
 CHRONICLE_FUNCTION(chronicle_enable_workflow) {
     set_enabled(pg::Arguments(fcinfo), true);

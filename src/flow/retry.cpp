@@ -191,7 +191,8 @@ Origin load_origin(const pg::Uuid &id) {
     return {rows[0].jsonb(1), rows[0].jsonb(2)};
 }
 
-pg::Uuid fork(const Execution &from, const core::Definition &graph, int from_node, std::optional<std::string> input) {
+pg::Uuid fork(const Execution &from, const std::string &owner, const core::Definition &graph, int from_node,
+              std::optional<std::string> input) {
     std::vector<Result> results = load_results(from.id);
     std::vector<int> repeated = find_repeated(from, graph, results, from_node);
     std::erase_if(results, [&](const Result &result) { return contains(repeated, result.node); });
@@ -199,7 +200,7 @@ pg::Uuid fork(const Execution &from, const core::Definition &graph, int from_nod
     Execution to{.id = pg::new_uuid(),
                  .workflow_id = from.workflow_id,
                  .workflow_name = from.workflow_name,
-                 .owner = from.owner,
+                 .owner = owner,
                  .status = "pending",
                  .version = from.version,
                  .definition_id = from.definition_id,
@@ -253,12 +254,17 @@ CHRONICLE_FUNCTION(chronicle_fork_execution) {
     int from_node = require_node(definition->graph, node);
     if (!is_over(from.status))
         raise_state(from, "fork", "Wait until it is over, or cancel it.");
-    check_enabled(require_workflow(from));
+    Startable workflow = require_workflow(from);
+    check_enabled(workflow);
+    if (!access::may_act_for(workflow.owner)) // it was given away since
+        pg::raise(ERRCODE_INSUFFICIENT_PRIVILEGE,
+                  {.message = "permission denied to execute workflow \"" + workflow.workflow_id + "\"",
+                   .hint = "Its owner, a member of the owner's role, or an admin can."});
     if (input)
         (void)to_json(*input); // what a node could not read is refused here
     access::EngineScope engine;
     pg::NewestScope newest;
-    return pg::make_uuid(fork(from, definition->graph, from_node, input));
+    return pg::make_uuid(fork(from, workflow.owner, definition->graph, from_node, input));
 }
 
 } // namespace chronicle::flow

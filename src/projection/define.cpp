@@ -8,7 +8,7 @@
 #include "projection/staging.hpp"
 #include "projection/rebuild.hpp"
 
-#include "access/access.hpp"
+#include "access/owner.hpp"
 #include "catalog/names.hpp"
 #include "catalog/objects.hpp"
 #include "pg/xact.hpp"
@@ -321,6 +321,43 @@ CHRONICLE_FUNCTION(chronicle_create_projection) {
     announce(d.projection.owner);
     PG_RETURN_VOID();
 }
+
+namespace {
+
+std::optional<std::string> owner_of_name(const std::string &name) {
+    ProjectionPointer p = find_projection(name);
+    return p ? std::optional(p->owner) : std::nullopt;
+}
+
+bool give(const std::string &name, const std::string &former, const std::string &role) {
+    lock_name(name);
+    ProjectionPointer p = find_projection(name);
+    if (!p || p->owner != former)
+        return false;
+    lock_rebuild(p->id);
+    end_rebuild(*p); // its staging table is the former owner's
+    lock_projection(p->id);
+    if (p->is_inline)
+        keep_appenders_out(p->id, 0);
+    static constexpr Oid types[] = {INT8OID, TEXTOID};
+    static pg::Statement updates[] = {
+        pg::Statement{"UPDATE chronicle_data.projection SET owner = $2 WHERE projection_id = $1", types},
+        pg::Statement{"UPDATE chronicle_data.projection_progress SET owner = $2 WHERE projection_id = $1", types}};
+    {
+        access::EngineScope engine;
+        for (pg::Statement &update : updates) {
+            pg::Values values;
+            update.run(values.int8(p->id).text(role));
+        }
+    }
+    projections_changed();
+    announce(role);
+    return true;
+}
+
+} // namespace
+
+void init_owned() { access::add_owned_kind({"projection", owner_of_name, give}); }
 
 CHRONICLE_FUNCTION(chronicle_drop_projection) {
     pg::Arguments arguments(fcinfo);

@@ -11,6 +11,8 @@ ProjectionPointer find_projection(const std::string &name);
 ProjectionPointer require_projection(const std::string &name);
 /// 42501 unless the current user may act for the owner.
 void require_owner(const Projection &projection);
+/// Projections can be given away; in _PG_init.
+void init_owned();
 /// Creating, replacing and dropping one name follow each other.
 void lock_name(const std::string &name);
 /// After the commit the owner's executors and the scheduler look again.

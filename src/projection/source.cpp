@@ -13,6 +13,7 @@
 #include "worker/registry.hpp"
 
 extern "C" {
+#include "utils/inval.h"
 #include "utils/snapmgr.h"
 }
 
@@ -121,7 +122,10 @@ void fail_owner(const std::string &owner, int sqlstate, const std::string &reaso
             if (!open.active)
                 continue;
             lock_projection(open.projection->id);
-            set_faulted(open.projection->id, error, 0);
+            pg::call([]() noexcept { AcceptInvalidationMessages(); });
+            ProjectionPointer now = find_projection(open.projection->id);
+            if (now && now->owner == owner) // set_owner may have come before
+                set_faulted(open.projection->id, error, 0);
         }
     }
     pg::commit_transaction();

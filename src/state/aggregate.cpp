@@ -7,7 +7,7 @@
 
 #include "state/aggregate.hpp"
 
-#include "access/access.hpp"
+#include "access/owner.hpp"
 #include "catalog/cached_table.hpp"
 #include "catalog/names.hpp"
 #include "catalog/objects.hpp"
@@ -224,7 +224,7 @@ Oid Aggregate::owner_oid() const {
     if (!OidIsValid(role))
         pg::raise(ERRCODE_UNDEFINED_OBJECT,
                   {.message = "role \"" + owner + "\", the owner of aggregate \"" + category + "\", does not exist",
-                   .hint = "Drop the aggregate and create it again, or make a role of that name."});
+                   .hint = "An admin can give it to another role: set_owner('aggregate', …)."});
     return role;
 }
 
@@ -248,6 +248,29 @@ std::shared_ptr<const Aggregate> aggregate_of(const std::string &stream) {
 }
 
 void require_owner(const Aggregate &aggregate) { require_owner_of(aggregate.category, aggregate.owner); }
+
+namespace {
+
+std::optional<std::string> owner_of(const std::string &category) { return lock_row(category); }
+
+bool give(const std::string &category, const std::string &former, const std::string &role) {
+    static constexpr Oid types[] = {TEXTOID, TEXTOID, TEXTOID};
+    static pg::Statement update{"UPDATE chronicle_data.aggregate SET owner = $3, "
+                                "updated_at = pg_catalog.clock_timestamp() WHERE category = $1 AND owner = $2",
+                                types};
+    {
+        access::EngineScope engine;
+        pg::Values values;
+        if (update.run(values.text(category).text(former).text(role)).count == 0)
+            return false;
+    }
+    aggregate_table.changed();
+    return true;
+}
+
+} // namespace
+
+void init_owned() { access::add_owned_kind({"aggregate", owner_of, give}); }
 
 std::vector<std::shared_ptr<const Aggregate>> aggregates_of_caller() {
     std::vector<std::shared_ptr<const Aggregate>> found;

@@ -32,6 +32,9 @@ std::shared_ptr<const Aggregate> find_aggregate(std::string_view category);
 /// The one that the stream belongs to; 42704 when its category has none.
 std::shared_ptr<const Aggregate> aggregate_of(const std::string &stream);
 
+/// Aggregates can be given away; in _PG_init.
+void init_owned();
+
 /// 42501 unless the current user may act for the owner.
 void require_owner(const Aggregate &aggregate);
 /// All that the current user may act for.

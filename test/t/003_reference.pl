@@ -193,7 +193,7 @@ is_deeply([ grep { $_ ne 'README.md' && !$linked{$_} } sort keys %text ], [], 'e
 #   ERROR:  message    the first line of the output that follows the block
 my %level = (retention => 'admin', functions => 'admin', settings => 'superuser', operations => 'superuser');
 my %before = map { $_ => slurp_file("$root/test/data/reference.sql") } qw(functions views);
-$node->safe_psql($db, 'CREATE ROLE newcomer LOGIN; CREATE ROLE shop; CREATE ROLE partner');
+$node->safe_psql($db, 'CREATE ROLE newcomer LOGIN; CREATE ROLE shop; CREATE ROLE partner; GRANT shop TO newcomer');
 new_database($node, 'empty');
 
 # [place, SQL, pattern of each error that must come, … that may come]
