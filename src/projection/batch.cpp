@@ -4,6 +4,7 @@
 #include "catalog/objects.hpp"
 #include "pg/lock.hpp"
 #include "projection/staging.hpp"
+#include "worker/source.hpp"
 
 extern "C" {
 #include "miscadmin.h"
@@ -321,6 +322,7 @@ void Batch::call_handler() {
         handler.call(&argument);
         memory.reset();
         pg::check_interrupts();
+        worker::yield_processor();
     }
 }
 
@@ -341,6 +343,7 @@ void Batch::fold() {
                       {.message = "the partition of this event has " + std::to_string(p.name.size()) +
                                   " bytes, more than " + std::to_string(longest_partition),
                        .hint = "Choose a shorter key in partition_by."});
+        worker::yield_processor();
         NullableDatum arguments[] = {{p.state, false}, {composer_.compose_for_call(item.event), false}};
         NullableDatum result = handler.call(arguments);
         if (result.isnull)

@@ -111,6 +111,7 @@ Collected collect(const Projection &projection, const Progress &progress, int li
         if (!event)
             break;
         found++;
+        worker::yield_processor();
         if (std::string partition; !parked.empty() && parked.contains(partition = batch.parking_partition(*event))) {
             park(projection.id, event->position, partition, 0, "an earlier event of its partition is parked", "00000");
             skipped++;
@@ -208,6 +209,7 @@ Outcome run_batch(const Projection &projection, const Progress &progress, int li
     Appenders appenders = keep_out_at_the_end(projection, progress);
     Batch batch(projection);
     Collected collected = apply_next(projection, progress, limit_ms, batch, attempt);
+    worker::yield_processor();
     if (appenders == Appenders::kept_out && collected.at_end && collected.parked == 0) {
         go_live(projection, progress, collected.through, batch.size());
         return Outcome::worked;
@@ -324,6 +326,7 @@ Together follow_together(const std::vector<ProjectionPointer> &projections) {
             result.outcomes.push_back(outcome);
             took_us.push_back(GetCurrentTimestamp() - now);
             now += took_us.back();
+            worker::yield_processor();
             if (now - began >= together_us || store::order::transaction_has_appended())
                 break;
         }

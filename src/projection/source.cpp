@@ -23,6 +23,7 @@ namespace {
 
 constexpr int64 far_behind = 5000; // positions: such a projection deserves an executor of its own
 constexpr int64 least_round_us = 1000, most_rest_us = 10000;
+constexpr int64 short_round_us = 100000; // in a longer one another executor may follow the log
 constexpr int rests_as_long = 3; // times what the round took
 
 int number = -1;
@@ -151,6 +152,7 @@ Round *round = nullptr;
 
 void begin_round(const worker::Claimant &claimant) {
     uint8 parts = 0;
+    worker::attend_log(0);
     *round = Round{};
     round->began = GetCurrentTimestamp();
     pg::start_transaction();
@@ -171,6 +173,8 @@ void begin_round(const worker::Claimant &claimant) {
     pg::commit_transaction();
     std::stable_partition(round->left.begin(), round->left.end(), [](const Turn &t) { return t.together; });
     std::reverse(round->left.begin(), round->left.end());
+    if (!round->left.empty())
+        worker::attend_log(short_round_us);
 }
 
 void note(Outcome outcome, bool is_rebuild) {

@@ -25,6 +25,7 @@ extern "C" {
 #include "storage/latch.h"
 #include "utils/acl.h"
 #include "utils/timeout.h"
+#include <sched.h>
 #include <signal.h>
 }
 
@@ -34,6 +35,8 @@ namespace {
 
 constexpr long idle_ms = 30000; // without work for so long: leave
 constexpr TimestampTz share_us = 100000; // others wait for a slot: leave after so long
+constexpr int64 yield_us = 200;
+constexpr int64 rest_slack_us = 5000; // a rest may end so much later than it should
 constexpr long held_back_ms = 100; // the only free executor is left to other work: look again
 constexpr int insist_ms = 1000; // how often a swallowed cancel is repeated
 constexpr int insist_limit = 3;
@@ -98,7 +101,7 @@ void on_exit(int, Datum) {
     e.last_excused = e.excused || ended_by_shutdown();
     e.lost_subject = e.last_excused ? 0 : e.subject;
     e.subject = 0;
-    e.rests = false;
+    e.attends_until = 0;
     e.pid = 0;
     e.process = -1;
     if (DatabaseSlot *d = find_database(e.database, false)) {
@@ -171,10 +174,28 @@ void set_source(int source) {
     executor_slot(my_slot).source = source;
 }
 
-void set_rest(TimestampTz until) {
-    rest_until = until;
+// Others who follow the log for the same owner, and come first when it is to be looked at.
+bool is_spare_follower() {
     RegistryLock lock;
-    executor_slot(my_slot).rests = until != 0;
+    const ExecutorSlot &mine = executor_slot(my_slot);
+    for (int i = 0; i < my_slot; i++)
+        if (const ExecutorSlot &e = executor_slot(i);
+            e.state != ExecutorState::free && e.database == mine.database && e.role == mine.role && e.follows != 0)
+            return true;
+    return false;
+}
+
+// Under the lock. What was appended while this executor said that it would look has woken nobody; now it may be long.
+void hand_over_log(ExecutorSlot &mine) {
+    if (mine.attends_until == 0)
+        return;
+    mine.attends_until = 0;
+    for (int i = 0; i < shared().executors; i++)
+        if (const ExecutorSlot &e = executor_slot(i);
+            e.state == ExecutorState::idle && e.database == mine.database && e.role == mine.role && e.follows != 0) {
+            wake(e.process);
+            return;
+        }
 }
 
 // At least a millisecond: the latch waits for whole ones.
@@ -210,7 +231,7 @@ void serve(const Claimant &claimant) {
         set_state(ExecutorState::idle); // before the look: who makes work later wakes us
         ResetLatch(MyLatch);
         if (resting() && GetCurrentTimestamp() >= rest_until)
-            set_rest(0);
+            rest_until = 0;
         if (!extension_is_here())
             return;
         Turn turn = settings::workers ? take_turn(claimant, first) : Turn::nothing;
@@ -220,7 +241,8 @@ void serve(const Claimant &claimant) {
             pgstat_report_stat(true); // nothing else will, while it rests
             pgstat_report_activity(STATE_IDLE, nullptr);
         });
-        long patience = turn == Turn::held_back ? held_back_ms : followed_parts ? -1 : idle_ms;
+        bool stays = followed_parts != 0 && !is_spare_follower();
+        long patience = turn == Turn::held_back ? held_back_ms : stays ? -1 : idle_ms;
         if (resting())
             (void)pg::wait_latch(rest_left_ms(), event);
         else if (!pg::wait_latch(patience, event) && turn == Turn::nothing)
@@ -266,8 +288,26 @@ void follow_log(uint8 parts) {
         d->followed |= parts;
 }
 
-void rest(int64 us) { set_rest(GetCurrentTimestamp() + us); }
+void attend_log(int64 us) {
+    RegistryLock lock;
+    executor_slot(my_slot).attends_until = us == 0 ? 0 : GetCurrentTimestamp() + us;
+}
+
+void rest(int64 us) {
+    rest_until = GetCurrentTimestamp() + us;
+    attend_log(us + rest_slack_us);
+}
 bool resting() { return rest_until != 0; }
+
+void yield_processor() {
+    static TimestampTz last = 0;
+    if (my_slot < 0) // a caller's session
+        return;
+    if (TimestampTz now = GetCurrentTimestamp(); now - last >= yield_us) {
+        sched_yield();
+        last = now;
+    }
+}
 
 void give_up() {
     RegistryLock lock;
@@ -297,21 +337,22 @@ void release_nodes() {
     executor_slot(my_slot).reserved_count = 0;
 }
 
-Job::Job(const pg::Uuid &execution, const std::string &node) {
-    int bytes = pg_mbcliplen(node.c_str(), static_cast<int>(node.size()), NAMEDATALEN - 1);
+Job::Job(const pg::Uuid &execution, const std::string &node) : Job(execution, 0, node) {}
+Job::Job(int64 subject, const std::string &name) : Job({}, subject, name) {}
+
+Job::Job(const pg::Uuid &execution, int64 subject, const std::string &name) {
+    int bytes = pg_mbcliplen(name.c_str(), static_cast<int>(name.size()), NAMEDATALEN - 1);
     RegistryLock lock;
     ExecutorSlot &e = executor_slot(my_slot);
     cancel_seen = 0;
     e.job++;
+    if (subject == 0)
+        hand_over_log(e);
     e.execution = execution;
-    strlcpy(e.node, node.c_str(), static_cast<size_t>(bytes) + 1);
+    e.subject = subject;
+    strlcpy(e.node, name.c_str(), static_cast<size_t>(bytes) + 1);
     e.state = ExecutorState::busy;
     job_active = true;
-}
-
-Job::Job(int64 subject, const std::string &name) : Job(pg::Uuid{}, name) {
-    RegistryLock lock;
-    executor_slot(my_slot).subject = subject;
 }
 
 Job::~Job() {

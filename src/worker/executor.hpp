@@ -26,6 +26,9 @@ public:
     static bool cancel_requested();
     /// This process runs a node of that run now.
     static bool is_running(const pg::Uuid &execution);
+
+private:
+    Job(const pg::Uuid &execution, int64 subject, const std::string &name);
 };
 
 /// Nodes of one run that this executor is about to run, or has run and not committed: others keep off them meanwhile. A

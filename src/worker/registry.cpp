@@ -89,9 +89,11 @@ void wake_followers(uint8 parts) {
     constexpr int capacity = 32; // more roles: all of their executors are woken, needlessly
     Oid woken[capacity];
     int count = 0;
+    TimestampTz now = GetCurrentTimestamp();
     LWLockAcquire(&registry->lock, LW_SHARED);
     for (int i = 0; i < registry->executors && count < capacity; i++)
-        if (const ExecutorSlot &e = executor_slot(i); e.rests && e.database == MyDatabaseId)
+        if (const ExecutorSlot &e = executor_slot(i);
+            e.state != ExecutorState::free && e.database == MyDatabaseId && e.attends_until > now)
             woken[count++] = e.role;
     for (int i = 0; i < registry->executors; i++) {
         const ExecutorSlot &e = executor_slot(i);

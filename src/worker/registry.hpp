@@ -27,7 +27,7 @@ struct ExecutorSlot {
     bool leave; // asked to go after the batch
     bool connected; // it came up
     uint8 follows; // while idle: parts of the log (LogPart) whose commits wake it
-    bool rests; // it looks again soon by itself: until then commits wake no executor of its role
+    TimestampTz attends_until; // it looks at the log again by itself: until then commits wake no executor of its role
     int source; // whose step it takes, or took last
     pid_t pid;
     int process; // PGPROC number, -1: none

@@ -168,7 +168,7 @@ int prepare_slot(Oid role, uint64 *generation) {
         e.generation = *generation = shared().next_generation++;
         e.leave = e.excused = e.connected = false;
         e.follows = 0;
-        e.rests = false;
+        e.attends_until = 0;
         e.source = 0;
         e.reserved_count = 0;
         e.pid = 0;
@@ -472,7 +472,10 @@ void run(Oid database) {
         return;
     // Its statements are about a few rows of tables that may hold many, dead ones under an old snapshot included; what
     // the planner knew of a table when it chose may be long out of date.
-    pg::call([]() noexcept { SetConfigOption("enable_seqscan", "off", PGC_USERSET, PGC_S_SESSION); });
+    pg::call([]() noexcept {
+        SetConfigOption("enable_seqscan", "off", PGC_USERSET, PGC_S_SESSION);
+        SetConfigOption("jit", "off", PGC_USERSET, PGC_S_SESSION); // the price of a plan says nothing any more
+    });
     children = new std::vector<Starting>();
     start_failures = new std::unordered_map<std::string, int>();
     if (!settings::workers) {

@@ -63,9 +63,16 @@ TimestampTz run_chores();
 /// looking at the log: what commits after the look then wakes us.
 void follow_log(uint8 parts);
 
-/// In a step that has nothing to do: it has just done its share of a busy log. Commits of events wake no executor of
-/// this owner for so long, then this one looks again by itself; what comes meanwhile is done together.
+/// In a step, with work from the log in hand: this executor looks at the log again by itself, so commits of events wake
+/// none of this owner for so long, unless it begins a node. 0: no longer; call it before that look.
+void attend_log(int64 us);
+/// In a step that has nothing to do: it has just done its share of a busy log. It looks again after so long, and
+/// attends until then; what comes meanwhile is done together.
 void rest(int64 us);
 bool resting();
+
+/// Where a step has used the processor for a while: lets a process have it that waits for it, an appender, say. A
+/// kernel may otherwise leave it waiting for its whole tick (4 ms at 250 Hz).
+void yield_processor();
 
 } // namespace chronicle::worker
