@@ -112,6 +112,7 @@ std::optional<Lag> measure_lag(const Projection &p, int64 position, int64 mark) 
     query.after = position;
     query.count = lag_limit;
     query.scan = &scan;
+    query.as_stored = true; // an upcaster that fails stops the projection, not the view
     std::optional<int64> until = mark;
     std::unique_ptr<store::EventSource> events = store::open_log(query, GetActiveSnapshot(), until);
     Lag lag;

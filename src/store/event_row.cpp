@@ -98,7 +98,8 @@ void EventMaker::make(const pg::RowReader &reader, std::string_view stream, Even
     row.stream_text = 0;
     row.type_text = known.type_text;
     row.type_version = DatumGetInt32(reader.column(7, &is_null));
-    upcasts_.apply(known.kind.type, row.position, row.type_version, row.data);
+    if (!as_stored_)
+        upcasts_.apply(known.kind.type, row.position, row.type_version, row.data);
 }
 
 EventRow read_run_event(const pg::RowReader &reader, std::string_view stream, std::string &type) {

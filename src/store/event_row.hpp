@@ -46,10 +46,11 @@ private:
 };
 
 /// Makes events of rows of chronicle_data.event, in the newest version of their types. For one scan: what many rows
-/// have in common is kept, in the memory context that is current when this is made.
+/// have in common is kept, in the memory context that is current when this is made. `as_stored`: data and type_version
+/// are left as they were written, for those who look at neither.
 class EventMaker {
 public:
-    EventMaker() : memory_(CurrentMemoryContext) {}
+    explicit EventMaker(bool as_stored = false) : memory_(CurrentMemoryContext), as_stored_(as_stored) {}
     /// The event that the reader stands on, of a stream whose name the caller knows.
     void make(const pg::RowReader &reader, std::string_view stream, EventRow &row);
     EventRow make(const pg::RowReader &reader, std::string_view stream) {
@@ -65,6 +66,7 @@ private:
     };
     const Known &kind(int32 kind_id);
     MemoryContext memory_;
+    const bool as_stored_;
     types::Upcasts upcasts_;
     std::unordered_map<int32, Known> kinds_;
     int32 last_kind_ = 0;

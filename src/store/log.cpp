@@ -124,7 +124,7 @@ private:
 class LogReader : public EventSource {
 public:
     LogReader(LogQuery query, Snapshot snapshot, int64 mark)
-        : query_(std::move(query)), snapshot_(snapshot), mark_(mark), streams_(snapshot) {
+        : query_(std::move(query)), snapshot_(snapshot), mark_(mark), streams_(snapshot), maker_(query_.as_stored) {
         if (query_.filter)
             path_.emplace(*query_.filter);
         wants_runs_ =

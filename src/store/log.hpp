@@ -20,6 +20,7 @@ struct LogQuery {
     std::optional<Datum> filter = {}; // a jsonpath over the event object
     bool backwards = false;
     bool include_system = false;
+    bool as_stored = false; // no upcasters: for those who only count
     int group_size = 0, group_member = 0; // consumer group by stream name; size 0: none
     struct LogScan *scan = nullptr; // who wants to know how far it got, or to limit that
 };

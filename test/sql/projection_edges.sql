@@ -122,6 +122,14 @@ SELECT append_event('old-1', 'Old', '{"n": 1}', '{"schema_version": 1}'), append
 SELECT create_projection('upcast async', handler => 'gather', initial_state => '[]', types => '{Old}');
 SELECT wait_for_projection('upcast async', timeout => '60s');
 SELECT projection, state FROM projection_states WHERE projection LIKE 'upcast%' ORDER BY 1;
+-- The view counts what is to come without looking at its data: an upcaster that fails stops the projection, not the view.
+SELECT disable_projection('upcast async'), append_event('old-2', 'Old', '{"n": 2}', '{"schema_version": 1}');
+CREATE OR REPLACE FUNCTION upcast(data jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN RAISE 'cannot be upcast'; END $$;
+SELECT name, lag_events FROM projections WHERE name LIKE 'upcast%' ORDER BY 1;
+CREATE OR REPLACE FUNCTION upcast(data jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT data || '{"up": true}' $$;
+SELECT enable_projection('upcast async');
+SELECT wait_for_projection('upcast async', timeout => '60s');
+SELECT projection_state('upcast async');
 
 -- --- from a time; a state begins as {} ---
 SELECT recorded_at AS since FROM events WHERE stream = 'old-1' AND version = 2 \gset

@@ -118,6 +118,9 @@ UNION ALL SELECT 'kind', kind_id::text FROM chronicle_data.event WHERE kind_id N
 UNION ALL SELECT 'state', projection_id::text FROM chronicle_data.projection_state WHERE projection_id NOT IN (SELECT projection_id FROM chronicle_data.projection)
 UNION ALL SELECT 'run event', execution_id::text FROM chronicle_data.workflow_event WHERE execution_id NOT IN (SELECT execution_id FROM chronicle_data.execution)
 SQL
+has_none(<<'SQL', 'every async projection goes on, or says why not');
+SELECT name, status, lag_events, last_error FROM chronicle.projections WHERE mode = 'async' AND status NOT IN ('disabled', 'faulted') AND (status <> 'running' OR lag_events > 0) AND last_error IS NULL
+SQL
 # What nodes and handlers raised stands in views, and is an error of theirs.
 is($node->safe_psql($db, "SELECT node_id, sqlstate, error FROM chronicle.execution_failures WHERE sqlstate ~ '^(XX|38000)'"), '', 'no node failed for an internal error');
 
