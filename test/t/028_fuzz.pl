@@ -17,7 +17,7 @@ use Test::More;
 
 my $seed = $ENV{CHRONICLE_FUZZ_SEED} // 1;
 my $sessions = $ENV{CHRONICLE_FUZZ_SESSIONS} // 4;
-my $lines = int(($ENV{CHRONICLE_FUZZ_CALLS} // 8000) / $sessions);
+my $lines = int(($ENV{CHRONICLE_FUZZ_CALLS} // 6000) / $sessions);
 my $hangs = 180; # seconds; nothing that is called here takes one, on a quiet machine
 my $db = 'postgres';
 my $directory = PostgreSQL::Test::Utils::tempdir;

@@ -137,7 +137,7 @@ sub new {
     srand($option{seed});
     # What moves most is called most.
     my @busy = grep { $_->{name} =~ /append|execute|command|state|aggregate|read_|create_|claim|task|signal|retention|scavenge|snapshot|replay$|fork|rebuild/ } @{ $option{functions} };
-    return bless { calm => $option{calm}, functions => $option{functions}, busy => \@busy, views => $option{views} }, $class;
+    return bless { seed => $option{seed}, calm => $option{calm}, functions => $option{functions}, busy => \@busy, views => $option{views} }, $class;
 }
 
 # ---- values ----
@@ -338,7 +338,7 @@ sub statement {
     return "SELECT count(*) FROM (SELECT * FROM $call) AS a, (VALUES (1), (2)) AS v" if $dice < 0.92;
     return "CREATE TEMP TABLE made ON COMMIT DROP AS SELECT * FROM $call AS f" if $dice < 0.94;
     return "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) SELECT * FROM $call" if $dice < 0.97;
-    return "COPY (SELECT * FROM $call) TO '/dev/null'" if $dice < 0.98;
+    return $self->pick("COPY (SELECT * FROM $call) TO '/dev/null'", 'COPY chronicle.' . $self->pick(sort keys %{ $self->{views} }) . " FROM '/dev/null'", 'COPY chronicle.' . $self->pick(sort keys %{ $self->{views} }) . " TO '/dev/null'") if $dice < 0.98;
     return 'SELECT CASE WHEN (' . $self->call('set') . ') IS NULL THEN 1 END';
 }
 
@@ -370,11 +370,16 @@ sub line {
     return "BEGIN; SAVEPOINT s; $statement; ROLLBACK TO s; $other; SAVEPOINT t; " . $self->statement . '; ROLLBACK TO s; ' . $self->pick('COMMIT', 'ROLLBACK') . ';' if $dice < 0.85;
     return $self->parallel($statement) if $dice < 0.86;
     return $self->with_trigger($statement) if $dice < 0.863;
+    return $self->with_settings($statement) if $dice < 0.875;
+    return $self->without_object($statement) if $dice < 0.88;
+    return "BEGIN; $statement; PREPARE TRANSACTION 'fuzz_$self->{seed}'; ROLLBACK PREPARED 'fuzz_$self->{seed}'; ROLLBACK;" if $dice < 0.883;
+    return 'DISCARD ALL;' if $dice < 0.884;
     return 'SELECT fuzz.caught(' . $self->quote($statement) . '), fuzz.caught(' . $self->quote($other) . ');' if $dice < 0.90;
     return "BEGIN; DECLARE c SCROLL CURSOR" . $self->pick('', ' WITH HOLD') . ' FOR ' . $self->query . '; ' . join('; ', map { $self->pick('FETCH NEXT FROM c', 'FETCH -1 FROM c', 'FETCH ABSOLUTE -1 FROM c', 'FETCH ALL FROM c', 'MOVE LAST FROM c', 'FETCH RELATIVE 2 FROM c', 'FETCH BACKWARD ALL FROM c', $statement) } 1 .. 4)
       . '; ' . $self->pick('COMMIT', 'ROLLBACK') . '; CLOSE ALL;' if $dice < 0.93;
     return "SET plan_cache_mode = force_generic_plan; PREPARE p AS $statement; EXECUTE p; EXECUTE p; DEALLOCATE ALL; RESET plan_cache_mode;" if $dice < 0.95 && $statement =~ /^SELECT/;
-    return "SET statement_timeout = '" . $self->pick(1, 2, 5) . "ms'; $statement; $other; RESET statement_timeout;" if $dice < 0.97;
+    # A RESET could itself be cancelled: this way it is over with the transaction, whatever happens.
+    return "BEGIN; SET LOCAL statement_timeout = '" . $self->pick(1, 2, 5) . "ms'; $statement; $other; ROLLBACK; ROLLBACK;" if $dice < 0.97;
     return "SET ROLE " . $self->pick(@roles) . "; $statement; RESET ROLE;" if $dice < 0.98;
     return "\\copy (SELECT 1) TO '/dev/null'" if $dice < 0.981;
     return "SET TIME ZONE " . $self->pick("'UTC'", "'Asia/Kathmandu'") . '; SET DateStyle = ' . $self->pick("'SQL, DMY'", "'ISO, MDY'", "'German'") . "; SET bytea_output = 'escape'; $statement; RESET ALL;" if $dice < 0.99;
@@ -394,6 +399,27 @@ sub with_trigger {
     my $table = $self->pick(qw(event stream execution node_task projection_progress command snapshot workflow_event));
     return 'RESET SESSION AUTHORIZATION; BEGIN; SET LOCAL lock_timeout = 100; CREATE TRIGGER fuzz ' . $self->pick('BEFORE', 'AFTER') . ' INSERT OR UPDATE OR DELETE ON chronicle_data.' . $table . ' FOR EACH ' . $self->pick('ROW', 'STATEMENT')
       . ' EXECUTE FUNCTION fuzz.' . $self->pick('trigger', 'trigger_raise') . "(); $statement; " . $self->statement . '; ROLLBACK;';
+}
+
+# Settings of a session that change how SQL is read, planned or shown.
+sub with_settings {
+    my ($self, $statement) = @_;
+    my @settings = ("search_path = ''", 'search_path = pg_temp, fuzz, pg_catalog', 'standard_conforming_strings = off', "IntervalStyle = 'sql_standard'", "IntervalStyle = 'iso_8601'", 'extra_float_digits = -15',
+        'quote_all_identifiers = on', 'transform_null_equals = on', 'array_nulls = off', "default_tablespace = 'pg_default'", "work_mem = '64kB'", 'enable_indexscan = off', 'enable_seqscan = off', 'enable_nestloop = off',
+        'enable_sort = off', 'jit_above_cost = 0', 'row_security = off', 'default_transaction_deferrable = on', 'cursor_tuple_fraction = 0', 'synchronous_commit = off', 'temp_buffers = 100', 'xmloption = document',
+        "lc_monetary = 'C'", 'plan_cache_mode = force_custom_plan', "chronicle.max_event_bytes = '1kB'", 'chronicle.max_streams_per_transaction = 1', 'chronicle.snapshot_every = 10', 'chronicle.timeline_width = 10');
+    return 'BEGIN; ' . join('', map { 'SET LOCAL ' . $self->pick(@settings) . '; ' } 1 .. 3) . "$statement; " . $self->statement . '; ' . $self->pick('COMMIT', 'ROLLBACK') . ';';
+}
+
+# What a call counts on may be gone, or another thing.
+sub without_object {
+    my ($self, $statement) = @_;
+    my @changes = (
+        'DROP FUNCTION fuzz.apply', 'DROP FUNCTION fuzz.on_state CASCADE', 'DROP TABLE fuzz.totals', 'ALTER TABLE fuzz.totals DROP COLUMN n', 'ALTER TABLE fuzz.totals RENAME TO other', 'REVOKE USAGE ON SCHEMA fuzz FROM PUBLIC', 'ALTER SCHEMA fuzz RENAME TO other',
+        'REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA fuzz FROM PUBLIC', 'ALTER FUNCTION fuzz.decide OWNER TO fuzz_none', 'CREATE OR REPLACE FUNCTION fuzz.decide(state jsonb, command text, payload jsonb) RETURNS jsonb LANGUAGE sql AS $x$ SELECT payload $x$',
+        'DROP FUNCTION fuzz.up(jsonb)', 'ALTER ROLE fuzz_operator RENAME TO fuzz_other', 'ALTER ROLE fuzz_operator SET search_path = nowhere', 'CREATE TABLE fuzz.totals2 (LIKE fuzz.totals)', 'ALTER FUNCTION fuzz.validate(jsonb) STRICT', 'ALTER FUNCTION fuzz.apply(jsonb, chronicle.event) SET work_mem = 1'
+    );
+    return 'RESET SESSION AUTHORIZATION; BEGIN; SET LOCAL lock_timeout = 100; ' . $self->pick(@changes) . "; SAVEPOINT s; $statement; ROLLBACK TO s; " . $self->statement . '; ROLLBACK;';
 }
 
 sub query {
@@ -433,7 +459,7 @@ sub fault {
     my $state = $error->{sqlstate};
     return 'a hang' if $error->{message} =~ /(?:statement|lock) timeout/ && $statement !~ /statement_timeout|lock_timeout/;
     return 'an internal error' if $state =~ /^XX/ || $state eq '38000';
-    return 'a connection that was lost' if $error->{message} =~ /server closed the connection|connection to server was lost|terminat/;
+    return 'a connection that was lost' if $error->{message} =~ /server closed the connection|connection to server was lost|terminating connection/;
     return 'a leak' if $error->{message} =~ /leak|you don't own a lock|was not closed/;
     return if $state =~ /^(?:25006|40|42501|53|55P03|57014)/;
     return if ($error->{context} // '') =~ /function fuzz\./; # raised by a user's code
