@@ -44,7 +44,8 @@ void add_owned_kind(const OwnedKind &kind) {
 
 CHRONICLE_FUNCTION(chronicle_set_owner) {
     pg::Arguments arguments(fcinfo);
-    const OwnedKind &kind = find_kind(arguments.required_text(0, "kind"));
+    const std::string kind_name = arguments.required_text(0, "kind");
+    const OwnedKind &kind = find_kind(kind_name);
     std::string name = arguments.required_text(1, "name");
     if (arguments.null(2))
         pg::raise(ERRCODE_NULL_VALUE_NOT_ALLOWED, {.message = "argument \"role\" must not be NULL"});
