@@ -35,6 +35,7 @@ namespace {
 
 constexpr long idle_ms = 30000; // without work for so long: leave
 constexpr TimestampTz share_us = 100000; // others wait for a slot: leave after so long
+constexpr int64 ask_again_us = 5000;
 constexpr int64 yield_us = 200;
 constexpr int64 rest_slack_us = 5000; // a rest may end so much later than it should
 constexpr long held_back_ms = 100; // the only free executor is left to other work: look again
@@ -203,21 +204,34 @@ long rest_left_ms() { return std::max<long>(1, static_cast<long>((rest_until - G
 
 enum class Turn { worked, nothing, held_back };
 
-// One step of the first source, from `first` on, that has something to do; the next turn begins after it.
+// One step of the first source, from `first` on, that has something to do; the next turn begins after it. While one
+// source is at work, another that had nothing is asked every few milliseconds only; before the executor sleeps, all
+// are.
 Turn take_turn(const Claimant &claimant, int &first) {
+    static TimestampTz asked_in_vain[max_sources] = {};
     Turn turn = Turn::nothing;
-    for (int i = 0; i < source_count(); i++) {
-        int current = (first + i) % source_count();
-        if (!may_take(current)) {
-            turn = Turn::held_back;
-            continue;
+    bool passed_over[max_sources] = {};
+    for (bool ask_all : {false, true})
+        for (int i = 0; i < source_count(); i++) {
+            int current = (first + i) % source_count();
+            if (ask_all && !passed_over[current])
+                continue;
+            TimestampTz now = GetCurrentTimestamp();
+            passed_over[current] = !ask_all && now - asked_in_vain[current] < ask_again_us;
+            if (passed_over[current])
+                continue;
+            if (!may_take(current)) {
+                turn = Turn::held_back;
+                continue;
+            }
+            set_source(current);
+            if (source(current).step(claimant)) {
+                first = (current + 1) % source_count();
+                asked_in_vain[current] = 0;
+                return Turn::worked;
+            }
+            asked_in_vain[current] = now;
         }
-        set_source(current);
-        if (source(current).step(claimant)) {
-            first = (current + 1) % source_count();
-            return Turn::worked;
-        }
-    }
     return turn;
 }
 
