@@ -16,10 +16,19 @@ bench_server() {
     step "making a server" create_server "$home/server" "shared_buffers = $(bench_shared_buffers)MB" "max_connections = 60" \
         "checkpoint_timeout = 1d" "min_wal_size = 4GB" "max_wal_size = 32GB" "autovacuum = off"
     step "starting it" start_server "$home/server"
+    step "making WAL to be used again" bench_make_wal
     fsync_time=$(bench_fsync)
     : >"$home/rates"
     : >"$home/goals"
     : >"$home/reports"
+}
+
+# Segments of the WAL that are used again, as on a server that has run for a while: making one stops all commits for a
+# while, and hits the side that writes more.
+bench_make_wal() {
+    local i
+    for ((i = 0; i < 64; i++)); do echo "CREATE TEMPORARY TABLE wal_$i (); SELECT pg_switch_wal();"; done |
+        bench_psql -d postgres -f - >/dev/null && bench_psql -d postgres -c CHECKPOINT
 }
 
 # A quarter of the memory, at most 4 GB.
