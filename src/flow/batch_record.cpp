@@ -3,7 +3,6 @@
 #include "flow/batch.hpp"
 
 #include "flow/compensation.hpp"
-#include "flow/patience.hpp"
 #include "flow/waiting.hpp"
 
 namespace chronicle::flow {
@@ -119,7 +118,7 @@ int64 Batch::patience() const {
 
 void Batch::finish() {
     try {
-        PatienceScope patience(this->patience());
+        pg::LockTimeoutScope patience(this->patience());
         record();
     } catch (const pg::Error &error) {
         if (error.sqlstate() == ERRCODE_LOCK_NOT_AVAILABLE)

@@ -89,16 +89,7 @@ void raise_state(const Execution &execution, const char *doing, const char *hint
 
 Execution lock_for_control(const pg::Uuid &id, const char *doing) {
     refuse_own_run(id, doing);
-    std::optional<Execution> found;
-    {
-        access::EngineScope engine;
-        pg::NewestScope newest;
-        lock_execution(id);
-        found = find_execution(id);
-    }
-    if (!found || !access::may_act_for(found->owner))
-        raise_unknown_execution(id);
-    return *std::move(found);
+    return lock_for_caller(id);
 }
 
 bool cancel_run(const pg::Uuid &id, const std::string &reason) {

@@ -142,6 +142,19 @@ std::optional<Execution> find_execution(const pg::Uuid &id) {
     return e;
 }
 
+Execution lock_for_caller(const pg::Uuid &id) {
+    std::optional<Execution> found;
+    {
+        access::EngineScope engine;
+        pg::NewestScope newest;
+        lock_execution(id);
+        found = find_execution(id);
+    }
+    if (!found || !access::may_act_for(found->owner))
+        raise_unknown_execution(id);
+    return *std::move(found);
+}
+
 Event make_event(const Execution &execution, const char *type, TimestampTz at) {
     return {type, std::nullopt,
             core::json{{"workflowId", execution.workflow_id},

@@ -56,6 +56,10 @@ struct Execution {
 /// The run, by the newest committed state; nothing when there is none. In an EngineScope.
 std::optional<Execution> find_execution(const pg::Uuid &id);
 
+/// The same for who calls a function about a run, locked until the end of the transaction. CH031 unless the current
+/// user may act for its owner.
+Execution lock_for_caller(const pg::Uuid &id);
+
 /// An event of this run with the keys that all have.
 Event make_event(const Execution &execution, const char *type, TimestampTz at);
 /// The same for a node.

@@ -6,22 +6,13 @@
 
 namespace chronicle::flow {
 
-/// Within the scope a lock that is not to be had in this time is 55P03.
-class PatienceScope {
-public:
-    explicit PatienceScope(int64 ms) { settings_.set("lock_timeout", std::to_string(ms).c_str()); }
-
-private:
-    pg::GucScope settings_;
-};
-
 /// A transaction of the scheduler. False: somebody has what it needs, and it is to be tried again soon.
 template <typename Body> bool try_in_transaction(Body &&body) {
     constexpr int64 patience_ms = 100;
     try {
         pg::start_transaction();
         {
-            PatienceScope patience(patience_ms);
+            pg::LockTimeoutScope patience(patience_ms);
             body();
         }
         pg::commit_transaction();

@@ -113,7 +113,7 @@ bool record_claim(const Claim &claim, TimestampTz now) {
 }
 
 void lock_for_a_while(const pg::Uuid &execution) {
-    PatienceScope patience(lock_wait_ms);
+    pg::LockTimeoutScope patience(lock_wait_ms);
     lock_execution(execution);
 }
 

@@ -112,22 +112,14 @@ std::optional<int> find_waiting(const pg::Uuid &execution, const std::string &na
 
 // The run, locked; CH031 when it is unknown, not the caller's, or over.
 Execution lock_for_signal(const pg::Uuid &id) {
-    std::optional<Execution> found;
-    {
-        access::EngineScope engine;
-        pg::NewestScope newest;
-        lock_execution(id);
-        found = find_execution(id);
-    }
-    if (!found || !access::may_act_for(found->owner))
-        raise_unknown_execution(id);
-    if (is_over(found->status)) {
+    Execution found = lock_for_caller(id);
+    if (is_over(found.status)) {
         std::string text = core::uuid_to_text(id);
         pg::raise(invalid_execution_state,
-                  {.message = "execution " + text + " is " + found->status + ": nothing waits for a signal any more",
-                   .detail = core::json{{"execution", text}, {"state", found->status}}.dump()});
+                  {.message = "execution " + text + " is " + found.status + ": nothing waits for a signal any more",
+                   .detail = core::json{{"execution", text}, {"state", found.status}}.dump()});
     }
-    return *std::move(found);
+    return found;
 }
 
 void send_signal(const Execution &execution, const std::string &name, const std::optional<std::string> &payload) {

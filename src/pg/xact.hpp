@@ -73,6 +73,15 @@ private:
     int exceptions_;
 };
 
+/// Within the scope a lock that is not to be had in this time is 55P03; 0: as long as it takes.
+class LockTimeoutScope {
+public:
+    explicit LockTimeoutScope(int64 ms) { settings_.set("lock_timeout", std::to_string(ms).c_str()); }
+
+private:
+    GucScope settings_;
+};
+
 /// An active snapshot for the scope, when there is none: SPI wants one below its own.
 class SnapshotScope {
 public:

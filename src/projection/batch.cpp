@@ -1,3 +1,13 @@
+// Events are collected, then applied in one go; what the projection keeps and its owner's code decide how:
+//
+//   handler     the function is called for each event
+//   state       each event's partition is found as it is added; then: lock the partitions (inline only, in the order of
+//               their keys) → load their states → call the function for each event, with the state before it → store
+//   statement   events go into a tuplestore, which the statement sees as the relation new_events; its plan is kept by
+//               this process until the projection changes (on a staging table it is made for each batch)
+//
+// The owner's code runs in a security-restricted operation; states are loaded and stored by the engine, outside of it.
+// `current_` follows the event that the code works on: an error is told with it, parked with it.
 #include "projection/batch.hpp"
 
 #include "access/access.hpp"

@@ -252,8 +252,7 @@ void insert_progress(const Projection &p, int64 position, int64 origin, const st
 bool can_start_live(const Projection &p, int64 position) {
     Oid event = catalog::objects().event;
     std::optional<pg::Error> failed = pg::attempt([&]() {
-        pg::GucScope settings;
-        settings.set("lock_timeout", std::to_string(patience_ms).c_str());
+        pg::LockTimeoutScope patience(patience_ms);
         pg::call([&]() noexcept { LockRelationOid(event, ShareLock); });
     });
     if (failed && failed->sqlstate() != ERRCODE_LOCK_NOT_AVAILABLE)

@@ -223,8 +223,7 @@ void apply_with_nested(const std::vector<store::StoredBatch> &batches) {
 } // namespace
 
 void keep_appenders_out(int64 id, int patience_ms) {
-    pg::GucScope settings;
-    settings.set("lock_timeout", std::to_string(patience_ms).c_str());
+    pg::LockTimeoutScope patience(patience_ms);
     pg::lock(pg::LockKind::projection_appenders, static_cast<uint64>(id), ExclusiveLock);
 }
 

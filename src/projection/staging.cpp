@@ -273,8 +273,7 @@ void lock_staging(const std::string &schema, int patience_ms) {
     Oid table = find_staging(schema);
     if (!OidIsValid(table))
         return;
-    pg::GucScope settings;
-    settings.set("lock_timeout", std::to_string(patience_ms).c_str());
+    pg::LockTimeoutScope patience(patience_ms);
     pg::call([&]() noexcept { LockRelationOid(table, AccessExclusiveLock); });
 }
 

@@ -1,7 +1,9 @@
-// Appending: check the input → lock the streams → look for retries → check the versions → take positions → insert.
+// Appending: check the input → lock the streams → look for retries → check the versions → schemas and validators → take
+// positions → insert → triggers (watch.hpp: snapshots, inline projections, workflows).
 //
 // Locks: the streams' (in the order of their keys, until the end of the transaction), then nothing else that is waited
-// for. Two appends to one stream therefore follow each other, position order is version order, two calls with the same
+// for before the events are stored; validators before that, and inline projections after it, lock what they like. Two
+// appends to one stream therefore follow each other, position order is version order, two calls with the same
 // streams cannot deadlock, and the loser of a version check has burnt neither a version nor a position.
 //
 // Versions and ids are checked against the newest committed state (SnapshotSelf under the stream's lock), whatever
