@@ -140,7 +140,8 @@ my $bytes = '';
 IPC::Run::run([ 'psql', '-X', '-q', '-A', '-d', $node->connstr($db), '-f', "$directory/memory.sql" ], '<', \undef, '>', \$bytes, '2>', \my $ignored);
 my @bytes = grep { /^\d{4,}$/ } split /\n/, $bytes;
 is(scalar @bytes, 6, 'memory was looked at');
-cmp_ok($bytes[5] - $bytes[3], '<', 1_000_000, 'failed and undone calls leave no memory behind') or diag("@bytes");
+# Caches still grow a little; 5 kB for each call would be too much.
+cmp_ok($bytes[5] - $bytes[3], '<', 2 * 5_000 * @calls, 'failed and undone calls leave no memory behind') or diag("@bytes");
 note("bytes after each round: @bytes");
 
 # --- the log ---
