@@ -1,6 +1,6 @@
 // An executor: a process connected to one database as one owner of workflows, projections …. It takes steps of that
 // owner's work (source.hpp), by turns, and waits on its latch for more; after a while without work it leaves, unless it
-// follows the log: then a commit of events wakes it.
+// is the first of its owner that follows the log: then a commit of events wakes it.
 //
 // Its slot in shared memory is its lease: (slot, generation) stands in the row of the node that it runs. The slot is
 // given back in before_shmem_exit, whatever ends the process; only a kill -9 leaves no time for that, and then the
