@@ -22,11 +22,21 @@ namespace {
 
 constexpr int batch_budget_ms = 50;
 
-// Nodes that were too slow for a batch once: they are not tried in one again by this process.
-std::unordered_set<uint64> *slow_nodes = nullptr;
+// Nodes that did not do in a batch once: they are not tried in one again by this process.
+std::unordered_set<uint64> *unfit_nodes = nullptr;
 
-uint64 slow_key(int64 definition, int node) {
+uint64 unfit_key(int64 definition, int node) {
     return static_cast<uint64>(definition) * 16384u + static_cast<uint64>(node);
+}
+
+// What other nodes did in the same transaction may be the reason: that it has written (25001: wait_for_execution, SET
+// TRANSACTION), added a value to an enum (55P04), uses a table (55006), appends to as many streams as one may (54000),
+// holds as many locks as there are (53200).
+bool may_come_of_company(const pg::Error &error) {
+    int state = error.sqlstate();
+    return ERRCODE_TO_CATEGORY(state) == ERRCODE_INVALID_TRANSACTION_STATE ||
+           state == ERRCODE_UNSAFE_NEW_ENUM_VALUE_USAGE || state == ERRCODE_OBJECT_IN_USE ||
+           state == ERRCODE_PROGRAM_LIMIT_EXCEEDED || state == ERRCODE_OUT_OF_MEMORY;
 }
 
 int timeout_of(const core::Node &node) {
@@ -174,11 +184,8 @@ void Batch::run_member(int node, int attempt, int deadline_ms) {
         throw LeaseLost{};
     if (error) {
         worker::clean_session();
-        if (budgeted && timed_out) { // not a failure: it runs alone, later
-            if (!slow_nodes)
-                slow_nodes = new std::unordered_set<uint64>();
-            slow_nodes->insert(slow_key(definition_->id, node));
-            over_budget_.push_back(node);
+        if ((budgeted && timed_out) || (!members_.empty() && may_come_of_company(*error))) { // no failure
+            run_alone_later(node);
             return;
         }
         if (error->is_transient() && !alone_)
@@ -193,6 +200,13 @@ void Batch::run_member(int node, int attempt, int deadline_ms) {
     members_.push_back(std::move(member));
     if (!error && !members_.back().waits()) // else retried, or the end of the run, or not: finish() decides
         follow(node);
+}
+
+void Batch::run_alone_later(int node) {
+    if (!unfit_nodes)
+        unfit_nodes = new std::unordered_set<uint64>();
+    unfit_nodes->insert(unfit_key(definition_->id, node));
+    alone_later_.push_back(node);
 }
 
 // What the end of a node makes ready is tried in this batch as well.
@@ -215,8 +229,8 @@ bool Batch::is_full() const {
 
 bool Batch::may_run_here(int node) const {
     return !described(node).own_transaction && state_.nodes[static_cast<size_t>(node)] == core::NodeState::ready &&
-           !(slow_nodes && slow_nodes->contains(slow_key(definition_->id, node))) &&
-           std::find(over_budget_.begin(), over_budget_.end(), node) == over_budget_.end();
+           !(unfit_nodes && unfit_nodes->contains(unfit_key(definition_->id, node))) &&
+           std::find(alone_later_.begin(), alone_later_.end(), node) == alone_later_.end();
 }
 
 void Batch::run() {
@@ -243,7 +257,7 @@ void Batch::run() {
         core::mark_running(state_, node);
         run_member(node, attempts_before(execution_, graph().nodes[static_cast<size_t>(node)]) + 1, budget_left());
     }
-    if (!left_over && over_budget_.empty())
+    if (!left_over && alone_later_.empty())
         run_siblings();
 }
 

@@ -73,6 +73,7 @@ private:
     void verify_lease();
     void replay(Member &member, Progress &progress);
     void settle_wait(Member &member, Progress &progress);
+    void run_alone_later(int node);
     void follow(int node);
     void find_ancestors(int node);
 
@@ -85,7 +86,7 @@ private:
     core::RunState state_; // and with what ran since
     std::vector<Member> members_;
     std::deque<int> ready_; // became ready in this batch, and wait for their turn in it
-    std::vector<int> over_budget_; // tried, and too slow for a batch
+    std::vector<int> alone_later_; // tried, and undone: too slow for a batch, or failed by its company
     std::unordered_map<int, std::optional<Rows>> loaded_;
     int ancestors_of_ = -1; // the node that ancestors_ is about
     std::vector<bool> ancestors_;

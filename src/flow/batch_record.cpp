@@ -141,7 +141,7 @@ void Batch::record() {
     Progress progress(execution_, std::move(known_));
     for (Member &member : members_)
         replay(member, progress);
-    progress.finish(over_budget_);
+    progress.finish(alone_later_);
     known_ = progress.take_state();
 }
 

@@ -184,7 +184,7 @@ like($out, qr/77MB/, 'plain SQL: SET LOCAL outlives RELEASE');
 
 # --- what a repetition cures: without it a node fails for what only its company made fail ---
 
-for my $code (qw(40001 40P01 55P03 P0001)) {
+for my $code (qw(40001 40P01 55P03 25001 55P04 55006 54000 53200 P0001)) {
     make_workflow($node, $db, "picky_$code", [ noted('before'), noted('picky', first => "only_alone(:run, '$code')"), noted('after') ], [ 'before>picky', 'picky>after' ]);
     $node->safe_psql($db, "ALTER SEQUENCE raised RESTART");
     my $ends = $code eq 'P0001' ? 'failed' : 'completed';
