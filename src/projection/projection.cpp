@@ -35,7 +35,7 @@ bool among(const std::optional<std::vector<std::string>> &wanted, std::string_vi
 
 // Of system categories each reader gets what it may see.
 bool is_readable_category(std::string_view category) {
-    return category == catalog::workflow_category || category.front() == '$' || access::may_read(category);
+    return category == catalog::workflow_category || category.starts_with('$') || access::may_read(category);
 }
 
 std::optional<std::vector<std::string>> read_texts(const pg::Row &row, int column) {
@@ -116,7 +116,7 @@ bool Filter::wants_category(std::string_view category) const {
     if (streams)
         return std::any_of(streams->begin(), streams->end(),
                            [&](const std::string &stream) { return catalog::category_of(stream) == category; });
-    return categories || (category != catalog::workflow_category && category.front() != '$');
+    return categories || (category != catalog::workflow_category && !category.starts_with('$'));
 }
 
 bool Filter::wants(const store::EventRow &event) const {

@@ -222,10 +222,11 @@ bool same_event(const Stored &stored, const NewEvent &event) {
     return pg::call([&]() noexcept { return DatumGetBool(DirectFunctionCall2(jsonb_eq, stored.data, event.data)); });
 }
 
-// An event that was appended without an id and is removed left nothing to compare with.
+// An event that was appended without an id and is removed left nothing to compare with. Below version 1 there never was
+// one.
 bool is_forgotten(int64 stream, int64 version, const NewEvent &event) {
     std::optional<Stream> found = find_stream_by_id(stream, SnapshotSelf, nullptr);
-    return !event.id && found && version <= found->removed;
+    return !event.id && found && version >= 1 && version <= found->removed;
 }
 
 // The versions of the first time, when this call was stored before; CH003 when only a part of it was, or something

@@ -175,7 +175,7 @@ private:
     bool wants_category(std::string_view category) const {
         if (readable_ && category != streams_category && !readable_->contains(category))
             return false;
-        return category.front() != '$' || query_.include_system || query_.categories;
+        return !category.starts_with('$') || query_.include_system || query_.categories;
     }
 
     // The kinds that pass; nothing when every kind does.

@@ -463,7 +463,9 @@ constexpr int broken = 0;
 #endif
 
 int64 mark(Snapshot snapshot) {
-    if (RecoveryInProgress())
+    // A snapshot of the standby that lives on after the promotion sees less than what was replayed since: no registry
+    // ever knew of that.
+    if (RecoveryInProgress() || snapshot->takenDuringRecovery)
         return standby_mark(snapshot);
     attach();
     return pg::call([&]() noexcept {

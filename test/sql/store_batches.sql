@@ -34,6 +34,11 @@ SELECT append_events('batch_o-1', '[{"type": "C", "data": {"other": 1}, "event_i
 SELECT append_events('batch_o-2', '[{"type": "C", "event_id": "00000000-0000-4000-8000-0000000000c1"}]');
 SELECT append_events('batch_o-1', '[{"type": "C", "event_id": "00000000-0000-4000-8000-0000000000c1"}, {"type": "D", "event_id": "00000000-0000-4000-8000-0000000000d2"}]');
 SELECT append_events('batch_o-1', '[{"type": "C", "event_id": "00000000-0000-4000-8000-0000000000e1"}, {"type": "D", "event_id": "00000000-0000-4000-8000-0000000000e1"}]');
+-- New events in front of the first one of a stream: none was ever there.
+SELECT append_event('batch_o-4', 'F', event_id => '00000000-0000-4000-8000-0000000000f9');
+SELECT append_events('batch_o-4', '[{"type": "new"}, {"type": "F", "event_id": "00000000-0000-4000-8000-0000000000f9"}]');
+SELECT append_event_arrays('batch_o-4', '{new,new,F}', NULL, event_ids => '{NULL,NULL,00000000-0000-4000-8000-0000000000f9}');
+SELECT version, type FROM read_stream('batch_o-4');
 -- Metadata is not compared.
 SELECT append_events('batch_o-1', '[{"type": "C", "metadata": {"try": 2}, "event_id": "00000000-0000-4000-8000-0000000000c1"}, {"type": "D", "event_id": "00000000-0000-4000-8000-0000000000d1"}]');
 -- An id that chronicle made is an id like others.

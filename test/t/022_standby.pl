@@ -81,9 +81,24 @@ $primary->reload;
 wait_for($primary, 'postgres', "SELECT count(*) FROM chronicle.workers WHERE role = 'scheduler'", '0', 'the primary rests');
 my $run = start_run($primary, 'postgres', 'after_promotion');
 my $seen = $primary->safe_psql('postgres', "SELECT max(global_position) FROM chronicle.events");
+
+# A snapshot of the standby that lives on: what it does not see may have been committed before the promotion.
+my $around = "SELECT string_agg(stream, ' ' ORDER BY global_position) FROM chronicle.read_all(100, categories => '{around}')";
+$open = $primary->background_psql('postgres');
+$open->query_safe("BEGIN; SELECT chronicle.append_event('around-1', 'Added');");
+$primary->safe_psql('postgres', "SELECT chronicle.append_event('around-2', 'Added')");
+$primary->wait_for_catchup($standby, 'replay', $primary->lsn('insert'));
+my $reader = $standby->background_psql('postgres');
+is($reader->query_safe("BEGIN ISOLATION LEVEL REPEATABLE READ; $around;"), '', 'a reader of the standby stands before an open append');
+$open->query_safe('COMMIT');
+$open->quit;
+
 $primary->wait_for_catchup($standby, 'replay', $primary->lsn('insert'));
 $primary->stop('immediate');
 $standby->promote;
+is($reader->query_safe("$around;"), '', '… and with its snapshot still does after the promotion');
+is($reader->query_safe("COMMIT; $around;"), 'around-1 around-2', '… so that it gets both then');
+$reader->quit;
 my $next = $standby->safe_psql('postgres',
     "SELECT chronicle.append_event('new-1', 'Added'); SELECT chronicle.last_position()");
 $next =~ s/.*\n//s;
