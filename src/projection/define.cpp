@@ -182,7 +182,7 @@ Declared read_call(const pg::Arguments &arguments) {
 void check_rights(const Projection &p) {
     if (p.filter.categories)
         for (const std::string &category : *p.filter.categories)
-            if (category != catalog::workflow_category && category.front() != '$')
+            if (category != catalog::workflow_category && !category.starts_with('$'))
                 access::require_read(category);
 }
 
