@@ -126,6 +126,9 @@ CREATE TRIGGER refuse_change BEFORE UPDATE OR DELETE OR TRUNCATE ON chronicle_da
     FOR EACH STATEMENT EXECUTE FUNCTION chronicle_data.refuse_change();
 CREATE TRIGGER refuse_change BEFORE UPDATE OR DELETE OR TRUNCATE ON chronicle_data.workflow_event
     FOR EACH STATEMENT EXECUTE FUNCTION chronicle_data.refuse_change();
+-- Also where session_replication_role is replica.
+ALTER TABLE chronicle_data.event ENABLE ALWAYS TRIGGER refuse_change;
+ALTER TABLE chronicle_data.workflow_event ENABLE ALWAYS TRIGGER refuse_change;
 
 CREATE TYPE chronicle.event AS (
     global_position bigint,

@@ -1,6 +1,7 @@
-// Events are for ever: a statement trigger refuses UPDATE, DELETE and TRUNCATE for every role, also the owner. What
-// chronicle itself removes goes by direct access, which fires no trigger (expired runs), or by a DELETE of its own in a
-// RemovalScope (the scavenger), which no SQL can open. Views that SQL could change by itself have the trigger as well.
+// Events are for ever: a statement trigger refuses UPDATE, DELETE and TRUNCATE for every role, also the owner, and also
+// where session_replication_role is replica. What chronicle itself removes goes by direct access, which fires no
+// trigger (expired runs), or by a DELETE of its own in a RemovalScope (the scavenger), which no SQL can open. Views
+// that SQL could change by itself have the trigger as well.
 #include "store/protect.hpp"
 
 extern "C" {

@@ -32,7 +32,7 @@ SELECT count(*) AS wrong
 -- Times that fall with rising positions, by seconds: nothing is missed.
 SELECT append_event('pat-3', 'D') FROM generate_series(1, 50);
 BEGIN;
-SET LOCAL session_replication_role = replica; -- our own trigger refuses
+ALTER TABLE chronicle_data.event DISABLE TRIGGER refuse_change; -- it refuses
 UPDATE chronicle_data.event AS e
    SET recorded_at = '2001-01-01 00:00:00+00'::timestamptz + make_interval(secs => e.version + 8 * ((e.version * 7919) % 100) / 100.0)
   FROM chronicle_data.stream AS s WHERE s.stream_id = e.stream_id AND s.name IN ('pat-1', 'pat-2', 'pat-3');

@@ -8,6 +8,14 @@ UPDATE chronicle_data.workflow_event SET type = 'x';
 DELETE FROM chronicle_data.workflow_event;
 TRUNCATE chronicle_data.workflow_event CASCADE;
 DO $$ BEGIN DELETE FROM chronicle_data.event; EXCEPTION WHEN insufficient_privilege THEN RAISE NOTICE '%', SQLSTATE; END $$;
+-- Nor where PostgreSQL's own triggers rest.
+SET session_replication_role = replica;
+UPDATE chronicle_data.event SET data = '{}';
+DELETE FROM chronicle_data.event;
+TRUNCATE chronicle_data.event;
+DELETE FROM chronicle_data.workflow_event;
+TRUNCATE chronicle_data.workflow_event CASCADE;
+RESET session_replication_role;
 -- Through the view neither.
 DELETE FROM events WHERE stream = 'protect-1';
 UPDATE events SET type = 'x' WHERE stream = 'protect-1';

@@ -14,9 +14,10 @@ CREATE FUNCTION rows_of(name text) RETURNS text LANGUAGE sql AS $$
 $$;
 CREATE FUNCTION age(name text, up_to bigint, days int) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-    SET LOCAL session_replication_role = replica; -- our own trigger refuses
+    ALTER TABLE chronicle_data.event DISABLE TRIGGER refuse_change; -- it refuses
     UPDATE chronicle_data.event AS e SET recorded_at = clock_timestamp() - make_interval(days => days, secs => up_to - e.version)
       FROM chronicle_data.stream AS s WHERE s.stream_id = e.stream_id AND s.name = age.name AND e.version <= up_to;
+    ALTER TABLE chronicle_data.event ENABLE ALWAYS TRIGGER refuse_change;
 END $$;
 CREATE VIEW shown AS SELECT stream, version, event_count, deleted FROM streams;
 
