@@ -73,6 +73,10 @@ Batch::Batch(const Claim &claim, const Claimant &claimant, bool alone)
     check_still_claimed();
     const char *owner = execution_.owner.c_str();
     owner_role_ = pg::call([&]() noexcept { return get_role_oid(owner, false); });
+    if (!worker::serves(owner_role_)) { // another role has the name by now: an executor of its own runs its nodes
+        worker::give_up();
+        throw LeaseLost{};
+    }
     alone_ = alone_ || execution_.status == "paused"; // what runs already ends; nothing else begins
     begun_ = GetCurrentTimestamp();
 }

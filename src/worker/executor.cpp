@@ -292,6 +292,8 @@ void run(int slot) {
 
 bool connected_as_owner() { return as_owner; }
 
+bool serves(Oid role) { return !as_owner || role == GetSessionUserId(); }
+
 void follow_log(uint8 parts) {
     if (parts == followed_parts)
         return;

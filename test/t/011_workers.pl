@@ -91,6 +91,29 @@ if ($nologin_connects) {
     like($node->safe_psql($db, "SELECT error FROM chronicle.execution_failures WHERE execution_id = '$run'"), qr/security-restricted operation/, '… and the failure says so');
 }
 
+# --- a name that is another role's by now: who was connected as the former one runs nothing of it ---
+
+my $keeper = $node->background_psql($db);
+$keeper->query_safe('SELECT pg_advisory_lock(1)');
+$node->safe_psql($db, "CREATE ROLE chief LOGIN SUPERUSER; SELECT chronicle.grant_access('chief', 'operator')");
+make_workflow($node, $db, 'before', [ [ 'held', 'SELECT pg_advisory_xact_lock(1)' ] ], [], 'chief');
+my $before = start_run($node, $db, 'before');
+my $former = executor_of($node, $db, $db, 'held');
+my $scheduler = $node->safe_psql($db, "SELECT pid FROM chronicle.workers WHERE role = 'scheduler' AND database = '$db'");
+kill 'STOP', $scheduler; # it would start an executor of the new role
+$node->safe_psql($db, "ALTER ROLE chief RENAME TO former; CREATE ROLE chief LOGIN; SELECT chronicle.grant_access('chief', 'operator')");
+make_workflow($node, $db, 'after', [ [ 'who', who_sql('chief') ] ], [], 'chief');
+my $after = start_run($node, $db, 'after');
+$keeper->query_safe('SELECT pg_advisory_unlock(1)');
+$keeper->quit;
+wait_for($node, $db, "SELECT count(*) FROM pg_stat_activity WHERE pid = $former AND NOT EXISTS (SELECT FROM chronicle.executions WHERE execution_id = '$after' AND ended_at IS NOT NULL)",
+    '0', 'the executor of a role that was renamed leaves when it sees nodes of the role that has its name now');
+kill 'CONT', $scheduler;
+run_ends($node, $db, $before, 'completed', 'what it was running has ended');
+run_ends($node, $db, $after, 'completed', 'the run of the new role ends');
+is(who('chief'), 'chief|chief|none', '… as the new role, and nobody more');
+is($node->safe_psql($db, "SELECT attempts FROM chronicle.node_executions WHERE execution_id = '$after'"), '1', '… in one attempt');
+
 # --- owners that nothing can run as ---
 
 $node->safe_psql($db, "ALTER DATABASE $db SET chronicle.workers = off");
