@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "core/duration.hpp"
+#include "core/excerpt.hpp"
 #include "core/names.hpp"
 #include "core/object_reader.hpp"
 
@@ -226,7 +227,7 @@ void Parser::read_node_id(ObjectReader &reader, Node &node) {
     const int position = static_cast<int>(definition_.nodes.size()) - 1;
     const auto [first, is_new] = definition_.index.emplace(node.id, position);
     if (!is_new)
-        reader.fault(id.path, "\"" + node.id.substr(0, 63) + "\" is already the id of $.nodes[" +
+        reader.fault(id.path, "\"" + std::string(beginning(node.id, 63)) + "\" is already the id of $.nodes[" +
                                   std::to_string(first->second) + "]");
 }
 
@@ -349,7 +350,7 @@ int Parser::read_end(ObjectReader &reader, std::string_view key, std::string_vie
         return -1;
     const int node = definition_.find(*id);
     if (node < 0)
-        reader.fault(member.path, "there is no node \"" + id->substr(0, 100) + "\"");
+        reader.fault(member.path, "there is no node \"" + std::string(beginning(*id, 100)) + "\"");
     return node;
 }
 

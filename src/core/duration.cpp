@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include "core/excerpt.hpp"
 #include "core/names.hpp"
 
 namespace chronicle::core {
@@ -90,7 +91,7 @@ std::optional<double> clock_rest(Reader &reader) {
 }
 
 Result<double> malformed(std::string_view text) {
-    return problem<double>("\"" + std::string(text.substr(0, 40)) +
+    return problem<double>("\"" + std::string(beginning(text, 40)) +
                            "\" is no duration; write a number of seconds, or a text like "
                            "\"500ms\", \"30s\", \"5min\", \"1h\" or \"1 day\"");
 }

@@ -23,15 +23,21 @@ std::size_t unit_length(std::string_view text, std::size_t at) {
 
 } // namespace
 
+std::string_view beginning(std::string_view text, std::size_t limit) {
+    if (text.size() <= limit)
+        return text;
+    while (limit > 0 && continues_character(text[limit]))
+        limit--;
+    return text.substr(0, limit);
+}
+
 std::string excerpt(std::string_view text, std::size_t limit) {
     if (text.size() <= limit)
         return std::string(text);
-    std::size_t begin = limit - kept_end, end = text.size() - kept_end;
-    while (begin > 0 && continues_character(text[begin]))
-        begin--;
+    std::size_t end = text.size() - kept_end;
     while (end < text.size() && continues_character(text[end]))
         end++;
-    return std::string(text.substr(0, begin)).append(ellipsis).append(text.substr(end));
+    return std::string(beginning(text, limit - kept_end)).append(ellipsis).append(text.substr(end));
 }
 
 std::string excerpt_of_json(std::string_view text, std::size_t limit) {

@@ -11,6 +11,9 @@ namespace chronicle::core {
 /// No UTF-8 character is cut in two.
 std::string excerpt(std::string_view text, std::size_t limit);
 
+/// The text's first characters, \p limit bytes at most: what a message quotes of what somebody wrote.
+std::string_view beginning(std::string_view text, std::size_t limit);
+
 /// JSON text whose strings are cut after \p limit bytes, with "…" at their end: it stays JSON.
 std::string excerpt_of_json(std::string_view text, std::size_t limit);
 

@@ -6,6 +6,7 @@
 #include <optional>
 #include <utility>
 
+#include "core/excerpt.hpp"
 #include "core/names.hpp"
 
 namespace chronicle::core {
@@ -189,7 +190,7 @@ Result<Generator> parse_random_choice(Argument argument) {
     for (const std::string_view part : *parts) {
         const std::optional<json> value = literal(part);
         if (!value)
-            return problem<Generator>(expected + "; \"" + std::string(part.substr(0, 40)) + "\" is no value");
+            return problem<Generator>(expected + "; \"" + std::string(beginning(part, 40)) + "\" is no value");
         values.push_back(*value);
     }
     return ok(choose_from(Kind::random_choice, values));
@@ -294,7 +295,7 @@ Result<Generator> parse_generator(std::string_view text) {
     std::string known;
     for (const NamedParser &parser : parsers)
         known += (known.empty() ? "" : ", ") + std::string(parser.name);
-    return problem<Generator>("\"" + std::string(name.substr(0, 40)) + "\" is no generator; there are " + known);
+    return problem<Generator>("\"" + std::string(beginning(name, 40)) + "\" is no generator; there are " + known);
 }
 
 Result<std::int64_t> sequence_count(std::int64_t start, std::int64_t end, std::int64_t step) {

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/excerpt.hpp"
 #include "core/names.hpp"
 
 namespace chronicle::core {
@@ -54,7 +55,7 @@ public:
         if (const std::size_t end = problem_.find("] "); end != std::string::npos)
             problem_.erase(0, end + 2); // the library's own error number
         if (problem_.size() > max_problem) // it quotes numbers of any length
-            problem_ = problem_.substr(0, max_problem) + "…'";
+            problem_ = std::string(beginning(problem_, max_problem)) + "…'";
         return false;
     }
 

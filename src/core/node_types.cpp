@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/collection.hpp"
+#include "core/excerpt.hpp"
 #include "core/generate.hpp"
 #include "core/names.hpp"
 
@@ -419,7 +420,7 @@ const NodeType *find_node_type(std::string_view name) {
 }
 
 std::string unknown_node_type(std::string_view name) {
-    std::string text = "unknown node type \"" + std::string(name.substr(0, 100)) + "\"";
+    std::string text = "unknown node type \"" + std::string(beginning(name, 100)) + "\"";
     if (const std::string_view hint = hint_instead(name); !hint.empty())
         return text + "; " + std::string(hint);
     std::vector<std::string_view> names;

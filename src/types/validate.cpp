@@ -1,3 +1,4 @@
+#include "core/excerpt.hpp"
 #include "core/json.hpp"
 #include "core/schema.hpp"
 
@@ -16,7 +17,7 @@ namespace {
 std::optional<Refusal> by_schema(const core::Schema &schema, Datum data) {
     core::Result<core::json> value = core::parse_json(pg::jsonb_to_string(data));
     if (!value)
-        return Refusal{"$", "the data cannot be checked: " + value.problem.substr(0, 100)};
+        return Refusal{"$", "the data cannot be checked: " + std::string(core::beginning(value.problem, 100))};
     std::optional<core::SchemaFault> fault = schema.check(*value, core_guard);
     return fault ? std::optional(Refusal{fault->path, fault->reason}) : std::nullopt;
 }

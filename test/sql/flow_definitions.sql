@@ -71,6 +71,11 @@ SELECT * FROM definition_checked('{"id": "definition_cycle", "nodes": [{"id": "a
 SELECT code, path, left(problem, 11) AS problem FROM definition_checked('{"id": "definition_condition", "nodes": [{"id": "a", "nodeType": "sql.query", "config": {"sql": "SELECT 1"}},
     {"id": "b", "nodeType": "sql.query", "config": {"sql": "SELECT 1"}}, {"id": "c", "nodeType": "sql.query", "config": {"sql": "SELECT 1"}}],
     "edges": [{"source": "a", "target": "b", "condition": "$.x >"}, {"source": "b", "target": "c", "condition": "no path"}]}');
+-- What is quoted of a long text ends with a whole character.
+WITH long (texts) AS (SELECT array_agg(repeat('x', n) || repeat('€', 100)) FROM generate_series(0, 2) AS n)
+SELECT code, path, problem FROM long, unnest(texts) AS t, definition_checked(jsonb_build_object('id', 'definition_cut', 'timeout', t, 'nodes', jsonb_build_array(
+    jsonb_build_object('id', t, 'nodeType', t), jsonb_build_object('id', t, 'nodeType', 'sequence.numbers', 'config', jsonb_build_object('start', 1, 'end', 2, 'fields', jsonb_build_object('a', t, 'b', format('random_choice([%s])', t)))),
+    '{"id": "a", "nodeType": "sql.query", "config": {"sql": "SELECT 1"}}'::jsonb), 'edges', jsonb_build_array(jsonb_build_object('source', t || 'y', 'target', 'a'))));
 -- What the client gets: the first fault in the message, all in DETAIL.
 SELECT create_workflow('{"id": "definition_bad", "nodes": []}');
 SELECT create_workflow('{"id": "definition_bad", "nodes": [{"id": "a", "nodeType": "shell"}, {"id": "b", "nodeType": "nothing like it"}]}');

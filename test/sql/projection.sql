@@ -198,6 +198,7 @@ SELECT create_projection('bad', handler => 'note', stream_regex => '(');
 SELECT create_projection('bad', handler => 'total', partition_by => '$..');
 SELECT create_projection('bad', handler => 'note', options => '{"batch_size": 0, "wrong": 1}');
 SELECT create_projection('bad', handler => 'note', options => '{"start_from": "yesterdayish"}');
+SELECT create_projection('bad', handler => 'note', options => jsonb_build_object('retry_delay', repeat('€', 100)));
 SELECT create_projection('bad', handler => 'note', options => '{"target": "sales"}');
 SELECT create_projection('bad', handler => 'note', mode => 'inline', options => '{"on_error": "park"}');
 SELECT create_projection('bad', statement => 'SELECT nothing FROM new_events');

@@ -23,6 +23,19 @@ TEST(Excerpt, KeepsBothEnds) {
     EXPECT_NE(cut.find("x…x"), std::string::npos);
 }
 
+TEST(Beginning, CutsNoCharacter) {
+    EXPECT_EQ(beginning("", 0), "");
+    EXPECT_EQ(beginning("abc", 3), "abc");
+    EXPECT_EQ(beginning("abc", 2), "ab");
+    const std::string text = "a\xE2\x82\xAC\xC3\xA4"; // a€ä
+    EXPECT_EQ(beginning(text, 6), text);
+    EXPECT_EQ(beginning(text, 5), "a\xE2\x82\xAC");
+    EXPECT_EQ(beginning(text, 4), "a\xE2\x82\xAC");
+    EXPECT_EQ(beginning(text, 3), "a");
+    EXPECT_EQ(beginning(text, 1), "a");
+    EXPECT_EQ(beginning("\xE2\x82\xAC", 2), "");
+}
+
 TEST(Excerpt, CutsNoCharacter) {
     for (std::size_t limit = 200; limit < 210; limit++) {
         std::string text = "a";
