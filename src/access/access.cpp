@@ -23,7 +23,6 @@ namespace {
 
 constexpr const char *level_names[] = {"none", "reader", "writer", "operator", "admin"};
 constexpr size_t cache_limit = 1000; // roles whose rights a process remembers
-constexpr std::string_view stream_events_prefix = "$streams-"; // what happened to a stream: its deletion
 
 struct Rights {
     Level level = Level::none;
@@ -130,8 +129,8 @@ const Rights &own_rights() { return rights_of(GetUserId()); }
 
 // The category whose readers see the stream.
 std::string_view category_of_rights(std::string_view stream) {
-    if (stream.starts_with(stream_events_prefix))
-        stream.remove_prefix(stream_events_prefix.size());
+    if (stream.starts_with(catalog::stream_events_prefix))
+        stream.remove_prefix(catalog::stream_events_prefix.size());
     return catalog::category_of(stream);
 }
 

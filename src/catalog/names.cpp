@@ -14,6 +14,12 @@ void check_name(std::string_view name, const char *what) {
                    .detail = "{\"bytes\": " + std::to_string(name.size()) + "}"});
 }
 
+void check_stream_to_read(std::string_view stream) {
+    if (stream.starts_with(stream_events_prefix))
+        stream.remove_prefix(stream_events_prefix.size());
+    check_name(stream, "stream name");
+}
+
 void check_category(std::string_view category) {
     check_name(category, "category");
     if (category.find('-') != std::string_view::npos)

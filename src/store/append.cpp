@@ -266,6 +266,16 @@ struct Plan {
     bool stored = false; // already: this is a retry
 };
 
+// Of all streams, before anything else is looked at.
+void check_tombstones(const std::vector<Append> &appends, const std::vector<Plan> &plans) {
+    std::vector<std::string> tombstoned;
+    for (size_t i = 0; i < appends.size(); i++)
+        if (plans[i].stream && plans[i].stream->tombstoned)
+            tombstoned.push_back(appends[i].stream);
+    if (!tombstoned.empty())
+        raise_tombstoned(tombstoned);
+}
+
 // A retry is one of the whole call. True when this is one: then what else it says is not looked at.
 bool is_retry(const std::vector<Append> &appends, const std::vector<Plan> &plans) {
     if (std::none_of(plans.begin(), plans.end(), [](const Plan &plan) { return plan.stored; }))
@@ -503,7 +513,6 @@ Plan find_plan(const std::string &name) {
     if (std::optional<Head> head = known ? find_head(*known) : std::nullopt)
         return {Stream{head->stream_id, head->hidden}, head->version};
     Plan plan{find_newest_stream(name)};
-    check_not_tombstoned(name, plan.stream);
     plan.version = plan.stream ? last_version(plan.stream->id) : 0;
     return plan;
 }
@@ -519,9 +528,11 @@ std::vector<Appended> append_checked(const std::vector<Append> &appends) {
     std::vector<Appended> results(appends.size());
     std::vector<Plan> plans(appends.size());
     std::vector<Refusal> refusals;
+    for (size_t i = 0; i < appends.size(); i++)
+        plans[i] = find_plan(appends[i].stream);
+    check_tombstones(appends, plans);
     for (size_t i = 0; i < appends.size(); i++) {
         Plan &plan = plans[i];
-        plan = find_plan(appends[i].stream);
         if (std::optional<Appended> before = find_retry(appends[i], plan.stream ? plan.stream->id : 0)) {
             results[i] = *before;
             plan.stored = true;
@@ -562,7 +573,9 @@ std::vector<Appended> append_checked(const std::vector<Append> &appends) {
 // What happened to a stream as an event of its own, for read models.
 void append_system_event(const std::string &stream, const char *type, int64 version) {
     Datum data = pg::make_jsonb(core::json{{"stream", stream}, {"version", version}}.dump());
-    append_checked({{"$streams-" + stream, std::nullopt, {{type, data, pg::make_jsonb("{}"), std::nullopt}}}});
+    append_checked({{std::string(catalog::stream_events_prefix) + stream,
+                     std::nullopt,
+                     {{type, data, pg::make_jsonb("{}"), std::nullopt}}}});
 }
 
 } // namespace

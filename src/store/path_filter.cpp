@@ -12,8 +12,9 @@ namespace chronicle::store {
 PathFilter::PathFilter(Datum path) : path_(path) {
     JsonPathItem root;
     pg::call([&]() noexcept { jspInit(&root, DatumGetJsonPathP(path)); });
-    predicate_ = (root.type >= jpiAnd && root.type <= jpiGreaterOrEqual) || root.type == jpiExists ||
-                 root.type == jpiStartsWith || root.type == jpiLikeRegex;
+    bool compares = (root.type >= jpiAnd && root.type <= jpiGreaterOrEqual) || root.type == jpiExists ||
+                    root.type == jpiStartsWith || root.type == jpiLikeRegex;
+    predicate_ = compares && !jspHasNext(&root); // (…).type() finds something
 }
 
 bool PathFilter::passes(Datum jsonb) const {

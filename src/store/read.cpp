@@ -137,7 +137,7 @@ std::unique_ptr<EventSource> open_read_stream(const pg::Arguments &arguments, Sn
                                               std::optional<int64> &) {
     std::string stream = arguments.required_text(0, "stream");
     Range range{arguments.int8(1), arguments.int8(2), arguments.boolean(3).value_or(false)};
-    catalog::check_name(stream, "stream name");
+    catalog::check_stream_to_read(stream);
     require_positive(range.from, "from_version");
     require_positive(range.count, "max_count");
     if (catalog::category_of(stream) == catalog::workflow_category)
@@ -245,7 +245,7 @@ CHRONICLE_FUNCTION(chronicle_position_at) {
 
 CHRONICLE_FUNCTION(chronicle_stream_version) {
     std::string stream = pg::Arguments(fcinfo).required_text(0, "stream");
-    catalog::check_name(stream, "stream name");
+    catalog::check_stream_to_read(stream);
     access::require_read_stream(stream);
     std::optional<Stream> found = find_stream(stream, SnapshotSelf);
     int64 version = found ? last_version(found->id) : 0;

@@ -263,11 +263,20 @@ Stream make_stream(std::string_view stream) {
     return {id};
 }
 
+void raise_tombstoned(const std::vector<std::string> &streams) {
+    core::json detail = core::json::array();
+    for (const std::string &stream : streams)
+        detail.push_back({{"stream", stream}});
+    bool one = streams.size() == 1;
+    pg::raise(stream_deleted, {.message = (one ? "" : std::to_string(streams.size()) + " streams are tombstoned; ") +
+                                          "stream \"" + streams.front() + "\" is tombstoned",
+                               .detail = (one ? detail[0] : detail).dump(),
+                               .hint = "It can never be written again; use another stream."});
+}
+
 void check_not_tombstoned(const std::string &name, const std::optional<Stream> &stream) {
     if (stream && stream->tombstoned)
-        pg::raise(stream_deleted, {.message = "stream \"" + name + "\" is tombstoned",
-                                   .detail = core::json{{"stream", name}}.dump(),
-                                   .hint = "It can never be written again; use another stream."});
+        raise_tombstoned({name});
 }
 
 void raise_made_since_snapshot() {

@@ -52,6 +52,7 @@ private:
     pg::IndexReader index_;
 };
 /// CH002 for a stream that is tombstoned.
+[[noreturn]] void raise_tombstoned(const std::vector<std::string> &streams);
 void check_not_tombstoned(const std::string &name, const std::optional<Stream> &stream);
 /// The newest committed state and our own changes, faster for streams that this process has seen before. The caller
 /// holds its lock.

@@ -43,6 +43,13 @@ SELECT count(*) FROM read_stream('del_cart-1');
 SELECT stream, type, data FROM read_all(:start, types => ARRAY['$stream-tombstoned'], include_system => true);
 SELECT * FROM append_streams('[{"stream": "del_cart-3", "events": [{"type": "A"}]}, {"stream": "del_cart-1", "events": [{"type": "A"}]}]');
 SELECT stream_version('del_cart-3');
+-- Each of a call, and before what else is wrong with it.
+SELECT * FROM append_streams('[{"stream": "del_new", "events": [{"type": "A"}]}, {"stream": "del_cart-3", "expected_version": 9}, {"stream": "del_cart-1"}]');
+SELECT * FROM append_streams('[{"stream": "del_cart-3", "events": [{"type": "R", "event_id": "00000000-0000-4000-8000-0000000de1e7"}]}, {"stream": "del_cart-1"}]');
+-- What happened to a stream of the longest name can be read by it.
+SELECT append_event('del_long-' || repeat('x', 1015), 'A'), delete_stream('del_long-' || repeat('x', 1015));
+SELECT length(stream), version, type FROM read_stream('$streams-del_long-' || repeat('x', 1015));
+SELECT stream_version('$streams-del_long-' || repeat('x', 1015)), stream_version('$streams-del_long-' || repeat('x', 1016));
 -- Errors.
 SELECT delete_stream(NULL);
 SELECT delete_stream('$streams-del_cart-1');

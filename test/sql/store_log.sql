@@ -30,6 +30,8 @@ SELECT count(*) FROM read_all(:start, types => '{}');
 SELECT stream, version FROM read_all(:start, filter => '$.data.qty > 4');
 SELECT stream, version FROM read_all(:start, filter => '$.data.gift');
 SELECT stream, version FROM read_all(:start, filter => 'strict $.data.none.deeper');
+SELECT count(*), count(*) FILTER (WHERE (data ->> 'qty')::int > 4) AS more FROM read_all(:start, filter => '($.data.qty > 4).type()');
+SELECT count(*) FROM read_all(:start, filter => '($.data.qty > 4) ? (@ == true)');
 SELECT stream, version FROM read_all(:start, filter => '$.data.qty > $least');
 SELECT stream, version FROM read_all(:start, categories => '{log_cart, log_cart-1}');
 SELECT stream, version FROM read_all(:start, categories => '{""}');
