@@ -10,6 +10,7 @@
 // takes these events from here. They are among what this transaction has appended, so others and READ COMMITTED, where
 // each statement has a newer snapshot, pay for the question only.
 #include "access/access.hpp"
+#include "catalog/names.hpp"
 #include "catalog/objects.hpp"
 #include "pg/relation.hpp"
 #include "store/event_row.hpp"
@@ -52,9 +53,29 @@ void put(ReturnSetInfo *result, const EventRow &row) {
     pg::call([&]() noexcept { tuplestore_putvalues(result->setResult, result->setDesc, values, nulls); });
 }
 
+// A stream that this transaction has appended to, as its own snapshot reads it.
+struct OwnStream {
+    std::string name;
+    bool seen, readable;
+    int64 hidden;
+};
+
+OwnStream find_own_stream(int64 id, Snapshot snapshot, HiddenVersions &hidden) {
+    OwnStream own{};
+    std::optional<Stream> stream = find_stream_by_id(id, snapshot, &own.name);
+    own.seen = stream.has_value();
+    if (!own.seen && !find_stream_by_id(id, SnapshotSelf, &own.name))
+        return own;
+    own.readable = access::may_read_stream(own.name);
+    own.hidden = hidden.of(stream.value_or(Stream{id}), catalog::category_of(own.name));
+    return own;
+}
+
 void put_unnamed_events(ReturnSetInfo *result, int64 first) {
     Snapshot snapshot = pg::call([]() noexcept { return GetActiveSnapshot(); });
     const catalog::Objects &c = catalog::objects();
+    HiddenVersions hidden(snapshot);
+    std::unordered_map<int64, OwnStream> streams;
     pg::IndexReader reader(c.event, c.event_pkey, snapshot);
     reader.key(1, BTGreaterEqualStrategyNumber, F_INT8GE, Int64GetDatum(first));
     EventMaker maker;
@@ -65,12 +86,14 @@ void put_unnamed_events(ReturnSetInfo *result, int64 first) {
         if (!is_own(reader))
             continue;
         bool is_null;
-        int64 stream = DatumGetInt64(reader.column(2, &is_null));
-        bool named = find_stream_by_id(stream, snapshot, nullptr) &&
-                     sees_kind(DatumGetInt32(reader.column(6, &is_null)), snapshot);
-        std::string name;
-        if (!named && find_stream_by_id(stream, SnapshotSelf, &name) && access::may_read_stream(name))
-            put(result, maker.make(reader, name));
+        int64 id = DatumGetInt64(reader.column(2, &is_null));
+        auto found = streams.find(id);
+        if (found == streams.end())
+            found = streams.emplace(id, find_own_stream(id, snapshot, hidden)).first;
+        const OwnStream &stream = found->second;
+        bool named = stream.seen && sees_kind(DatumGetInt32(reader.column(6, &is_null)), snapshot);
+        if (!named && stream.readable && DatumGetInt64(reader.column(3, &is_null)) > stream.hidden)
+            put(result, maker.make(reader, stream.name));
     }
 }
 
