@@ -282,9 +282,8 @@ void run(int slot) {
         return;
     pg::call([&]() noexcept {
         SetConfigOption("application_name", "chronicle executor", PGC_USERSET, PGC_S_SESSION);
-        SetConfigOption("statement_timeout", "0", PGC_USERSET, PGC_S_SESSION);
-        SetConfigOption("lock_timeout", "0", PGC_USERSET, PGC_S_SESSION); // the engine's own locks; a node may set it
     });
+    disarm_timeouts(); // a node may set them for itself
     serve({owner, my_slot, my_generation});
 }
 

@@ -56,6 +56,15 @@ bool reload_if_asked() {
     return true;
 }
 
+void disarm_timeouts() {
+    static constexpr const char *names[] = {"statement_timeout", "lock_timeout", "transaction_timeout"};
+    pg::call([]() noexcept {
+        for (const char *name : names)
+            if (GetConfigOption(name, true, false)) // transaction_timeout: since PostgreSQL 17
+                SetConfigOption(name, "0", PGC_USERSET, PGC_S_SESSION);
+    });
+}
+
 BackgroundWorker describe_worker(const char *name, const char *function) {
     BackgroundWorker worker{};
     worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;

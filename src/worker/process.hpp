@@ -15,6 +15,10 @@ void set_signal_handlers(void (*on_interrupt)(int));
 bool ended_by_shutdown();
 /// Re-reads the configuration after a SIGHUP; true when it did.
 bool reload_if_asked();
+
+/// statement_timeout, lock_timeout, transaction_timeout: what a server, database or role sets for its clients ends no
+/// transaction of a worker. After the connection.
+void disarm_timeouts();
 /// Fills in what all our workers share.
 BackgroundWorker describe_worker(const char *name, const char *function);
 /// Starts a dynamic worker that reports to this process; nullptr (and one log line for the whole server life) when

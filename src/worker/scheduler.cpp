@@ -470,6 +470,7 @@ void run(Oid database) {
     before_shmem_exit(on_exit, Datum(0));
     if (!take_slot())
         return;
+    disarm_timeouts();
     // Its statements are about a few rows of tables that may hold many, dead ones under an old snapshot included; what
     // the planner knew of a table when it chose may be long out of date.
     pg::call([]() noexcept {

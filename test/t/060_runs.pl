@@ -137,5 +137,16 @@ SQL
 cmp_ok($node->safe_psql($db, "SELECT count(*) FROM chronicle.executions WHERE metadata ? 'triggerId'"), '>', 10, 'there are some');
 wait_for($node, $db, 'SELECT count(*) FROM chronicle.executions WHERE ended_at IS NULL', '0', 'all end');
 
+# --- limits that a role has as a client: none of them ends a node of its workflows, or makes its worker read only ---
+
+my %limits = (statement_timeout => '100ms', lock_timeout => '1ms', idle_in_transaction_session_timeout => '100ms', default_transaction_isolation => 'serializable', default_transaction_read_only => 'on');
+$limits{transaction_timeout} = '100ms' if $node->safe_psql($db, 'SHOW server_version_num') >= 170000;
+$node->safe_psql($db, "CREATE ROLE limited LOGIN; SELECT chronicle.grant_access('limited', 'operator'); GRANT CREATE ON SCHEMA public TO limited; " . join(' ', map { "ALTER ROLE limited SET $_ = '$limits{$_}';" } sort keys %limits));
+make_workflow($node, $db, 'slow', [ [ 'slow', 'SELECT ' . work_sql(0.4) . ' AS x' ], [ 'writes', 'CREATE TABLE written (x int)' ] ], ['slow>writes'], 'limited');
+my $slow = start_run($node, $db, 'slow');
+run_ends($node, $db, $slow, 'completed', 'a node that takes longer than any limit of clients: completed');
+is($node->safe_psql($db, "SELECT max(attempts) FROM chronicle.node_executions WHERE execution_id = '$slow'"), '1', '… in one attempt');
+is($node->safe_psql($db, 'SELECT count(*) FROM written'), '0', '… and what is written is there');
+
 $node->stop;
 done_testing();
