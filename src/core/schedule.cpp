@@ -88,15 +88,20 @@ Due due_every(std::int64_t anchor, std::int64_t every, std::int64_t since, std::
     return due;
 }
 
+// The newest of what was missed may lie far back: it is looked for from now on backwards, each time twice as far.
 Due due_cron(const Cron &cron, const Zone &zone, std::int64_t since, std::int64_t now, std::int64_t grace) {
     Due due{false, since, std::nullopt};
-    std::optional<std::int64_t> time = next_after(cron, std::max(since, now - grace) - 1, zone);
-    for (; time && *time <= now; time = next_after(cron, *time, zone)) {
-        due.on_time = true;
-        due.newest = *time;
+    for (std::int64_t back = std::max<std::int64_t>(grace, 1);; back *= 2) {
+        const std::int64_t from = std::max(since, now - std::min(back, now - since));
+        std::optional<std::int64_t> time = next_after(cron, from - 1, zone);
+        const bool found = time && *time <= now;
+        for (; time && *time <= now; time = next_after(cron, *time, zone))
+            due.newest = *time;
+        due.next = time;
+        due.on_time = found && due.newest >= now - grace;
+        if (found || from <= since)
+            return due;
     }
-    due.next = time;
-    return due;
 }
 
 } // namespace chronicle::core

@@ -90,6 +90,15 @@ TEST(Schedule, CronLateAndOnTime) {
     due = due_cron(cron, utc, 300, 400, 60);
     EXPECT_FALSE(due.on_time);
     EXPECT_EQ(due.next, 600);
+    EXPECT_EQ(due.newest, 300);
+    due = due_cron(cron, utc, 300, 86400 * 1000 + 250, 60); // missed many: the last one counts
+    EXPECT_FALSE(due.on_time);
+    EXPECT_EQ(due.newest, 86400 * 1000);
+    EXPECT_EQ(due.next, 86400 * 1000 + 300);
+    due = due_cron(*parse_cron("0 0 1 1 *"), utc, 0, 86400 * 400, 60); // 1971-01-01, of a year before
+    EXPECT_FALSE(due.on_time);
+    EXPECT_EQ(due.newest, 86400 * 365);
+    EXPECT_EQ(due.next, 86400 * 730);
     due = due_cron(cron, utc, 300, 3630, 60); // missed some, and one is on time
     EXPECT_TRUE(due.on_time);
     EXPECT_EQ(due.newest, 3600);
