@@ -517,8 +517,25 @@ Plan find_plan(const std::string &name) {
     return plan;
 }
 
+// A call that fails is no append: last_position() stays what it was.
+class LastPositionScope {
+public:
+    LastPositionScope() : before_(order::last_position()), exceptions_(std::uncaught_exceptions()) {}
+    ~LastPositionScope() {
+        if (pg::unwinding(exceptions_))
+            order::set_last_position(before_);
+    }
+    LastPositionScope(const LastPositionScope &) = delete;
+    LastPositionScope &operator=(const LastPositionScope &) = delete;
+
+private:
+    int64 before_;
+    int exceptions_;
+};
+
 // The input is checked, and the caller may do it.
 std::vector<Appended> append_checked(const std::vector<Append> &appends) {
+    LastPositionScope last_position;
     pg::call([]() noexcept {
         PreventCommandIfReadOnly("append"); // direct inserts do not ask
         PreventCommandIfParallelMode("append");

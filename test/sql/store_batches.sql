@@ -60,6 +60,15 @@ SELECT * FROM append_streams(:call);
 SELECT * FROM append_streams('[{"stream": "batch_r-1", "events": [{"type": "A", "event_id": "00000000-0000-4000-8000-0000000000f1"}, {"type": "B"}]}, {"stream": "batch_r-4", "events": [{"type": "C"}]}]');
 SELECT * FROM append_streams('[{"stream": "batch_r-4", "expected_version": 7, "events": [{"type": "C", "event_id": "00000000-0000-4000-8000-0000000000f3"}]}, {"stream": "batch_r-3", "events": [{"type": "C", "event_id": "00000000-0000-4000-8000-0000000000f2"}]}]');
 SELECT stream, version, type FROM read_all(categories => '{batch_r}');
+-- A call that fails is not the session's last append.
+SELECT append_event('batch_r-2', 'Last');
+\set VERBOSITY sqlstate
+SELECT append_event('batch_r-1', 'Other', event_id => '00000000-0000-4000-8000-0000000000f1');
+SELECT append_streams('[{"stream": "batch_r-1", "events": [{"type": "A", "event_id": "00000000-0000-4000-8000-0000000000f1"}, {"type": "B"}]}, {"stream": "batch_r-2", "events": [{"type": "new"}]}]');
+\set VERBOSITY default
+SELECT last_position() = (SELECT global_position FROM read_stream('batch_r-2', backwards => true, max_count => 1)) AS of_the_last;
+SELECT append_event('batch_r-1', 'A', event_id => '00000000-0000-4000-8000-0000000000f1');
+SELECT last_position() = (SELECT global_position FROM read_stream('batch_r-1', 1, 1)) AS of_the_retry;
 
 -- Arrays.
 SELECT append_event_arrays('batch_a-1', ARRAY['A', 'B', 'C'], NULL);
