@@ -3,12 +3,15 @@
 // workers are ended, and their ends are awaited; the hold goes with the transaction, and the launcher starts them again
 // if the database is still there. What they ran is taken up again, and does not count as lost.
 //
-// Only for those who may do the statement at all: others get PostgreSQL's error, and disturb nobody.
-// Crash: holds live in shared memory and go with it; a session that dies by FATAL releases its own in on_exit().
+// Only for those who may do the statement at all: others get PostgreSQL's error, and disturb nobody. That goes for
+// users' code in an executor, too: PostgreSQL refuses to drop, rename or move the database that one is in, and we DROP
+// EXTENSION. (It would end its own process, and be repeated for ever.) Crash: holds live in shared memory and go with
+// it; a session that dies by FATAL releases its own in on_exit().
 #include "worker/ddl.hpp"
 
 #include "compat/compat.hpp"
 #include "pg/guard.hpp"
+#include "worker/executor.hpp"
 #include "worker/registry.hpp"
 
 extern "C" {
@@ -83,7 +86,7 @@ bool end_workers(Oid database, bool signal_them) {
 
 // Interrupts are served while it waits: the statement can be cancelled.
 void hold(Oid database) {
-    if (!OidIsValid(database) || held_count == held_capacity)
+    if (!OidIsValid(database) || held_count == held_capacity || (is_executor() && database == MyDatabaseId))
         return;
     if (!exit_registered) {
         before_shmem_exit(on_exit, Datum(0));
@@ -136,6 +139,14 @@ bool drops_chronicle(const DropStmt *statement) {
     return false;
 }
 
+void before_drop_extension() {
+    if (is_executor())
+        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("a worker of chronicle cannot drop chronicle"),
+                        errhint("Drop it in a session of your own.")));
+    if (superuser())
+        hold(MyDatabaseId);
+}
+
 bool has_option(const AlterDatabaseStmt *statement, const char *name) {
     ListCell *cell;
     foreach (cell, statement->options)
@@ -172,8 +183,8 @@ void before(Node *statement) {
         announce_restart(get_database_oid(reinterpret_cast<AlterDatabaseSetStmt *>(statement)->dbname, true));
         break;
     case T_DropStmt:
-        if (drops_chronicle(reinterpret_cast<DropStmt *>(statement)) && superuser())
-            hold(MyDatabaseId);
+        if (drops_chronicle(reinterpret_cast<DropStmt *>(statement)))
+            before_drop_extension();
         break;
     case T_ConstraintsSetStmt:
         constraint_statements++;

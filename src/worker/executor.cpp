@@ -280,14 +280,14 @@ void run(int slot) {
     std::string owner = role_name(role);
     if (owner.empty())
         return;
-    pg::call([&]() noexcept {
-        SetConfigOption("application_name", "chronicle executor", PGC_USERSET, PGC_S_SESSION);
-    });
+    pg::call([&]() noexcept { SetConfigOption("application_name", "chronicle executor", PGC_USERSET, PGC_S_SESSION); });
     disarm_timeouts(); // a node may set them for itself
     serve({owner, my_slot, my_generation});
 }
 
 } // namespace
+
+bool is_executor() { return my_slot >= 0; }
 
 bool connected_as_owner() { return as_owner; }
 

@@ -5,6 +5,9 @@
 
 namespace chronicle::worker {
 
+/// This process is an executor.
+bool is_executor();
+
 /// True when this executor is a connection of the owner itself; false: the owner cannot log in, and nodes run as that
 /// role in a security-restricted operation of a session that is not it (PostgreSQL 15 and 16).
 bool connected_as_owner();

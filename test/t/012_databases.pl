@@ -82,6 +82,17 @@ wait_for($node, 'postgres', "SELECT count(*) FROM pg_stat_activity WHERE datname
 $node->safe_psql('postgres', 'ALTER DATABASE child IS_TEMPLATE false');
 run_ends($node, 'child', start_run($node, 'child', 'flow'), 'completed', 'and has them again when it is none any more');
 
+# --- the same statements of a node, about the database that it is in: it would end its own worker, and begin again, for ever ---
+
+my %refused = ('DROP EXTENSION chronicle CASCADE' => '0A000', 'ALTER DATABASE one RENAME TO eins' => '0A000', 'CREATE DATABASE eins TEMPLATE one' => '25001', 'DROP DATABASE one' => '25001', 'ALTER DATABASE one SET TABLESPACE pg_default' => '25001');
+for my $sql (sort keys %refused) {
+    make_workflow($node, 'one', 'refused', [ [ 'n', $sql ] ]);
+    my $refused = start_run($node, 'one', 'refused');
+    run_ends($node, 'one', $refused, 'failed', "a node with $sql fails");
+    is($node->safe_psql('one', "SELECT attempts, sqlstate FROM chronicle.node_executions WHERE execution_id = '$refused'"), "1|$refused{$sql}", '… at once, with the reason');
+}
+run_ends($node, 'one', start_run($node, 'one', 'flow'), 'completed', 'the others go on');
+
 # --- DROP EXTENSION, CREATE EXTENSION ---
 
 is(error_of('copy', 'DROP EXTENSION chronicle'), '', 'DROP EXTENSION works while a node runs');
