@@ -103,6 +103,15 @@ bool start_scheduler(Oid database) {
     return handle != nullptr;
 }
 
+void set_wanted(Oid database, bool wanted) {
+    RegistryLock lock;
+    DatabaseSlot *d = find_database(database, false);
+    if (!d)
+        return;
+    d->wanted = wanted;
+    d->restart = false; // it reads the settings when it connects
+}
+
 // Starts what is wanted; true when something has to be tried again soon.
 bool start_wanted() {
     std::vector<Oid> todo;
@@ -122,11 +131,9 @@ bool start_wanted() {
     for (Oid database : todo) {
         if (std::any_of(running->begin(), running->end(), [&](const Running &r) { return r.database == database; }))
             continue; // on its way up, or down
-        if (start_scheduler(database)) {
-            RegistryLock lock;
-            if (DatabaseSlot *d = find_database(database, false))
-                d->wanted = false;
-        } else {
+        set_wanted(database, false); // first: what is asked for from now on is about the one that starts
+        if (!start_scheduler(database)) {
+            set_wanted(database, true);
             again = true;
         }
     }

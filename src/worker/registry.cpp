@@ -155,7 +155,7 @@ void publish() {
     if (OidIsValid(announced.restart)) {
         RegistryLock lock;
         if (DatabaseSlot *d = find_database(announced.restart, true)) {
-            d->restart = d->pid != 0;
+            d->restart = true;
             d->wanted = true;
             wake(d->process);
         }

@@ -80,7 +80,6 @@ bool take_slot() {
     }
     d->pid = MyProcPid;
     d->process = compat::my_proc_number();
-    d->restart = false;
     d->outcome = Outcome::none;
     d->started_at = GetCurrentTimestamp();
     d->check_leases = true;
