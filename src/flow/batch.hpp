@@ -37,6 +37,8 @@ public:
     /// Everything that is to be stored, and the graph's next step. The caller commits.
     void finish();
     size_t size() const { return members_.size(); }
+    /// After finish(): another node may be claimed in this transaction.
+    bool may_claim() const { return !alone_ && !constraints_set_; }
     /// After finish(): what is to be remembered when the commit is done; nothing: the run is over.
     std::optional<KnownState> take_state() { return std::move(known_); }
 

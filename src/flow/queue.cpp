@@ -24,6 +24,7 @@ namespace {
 
 constexpr int scan_limit = 1000; // ready nodes walked over in one look, when the locks of some are taken
 constexpr size_t locked_limit = 64; // runs passed over in one look
+constexpr int few = 16; // ready nodes walked over in a look within a batch's transaction
 constexpr int loss_limit = 3;
 constexpr int look_again_ms = 50;
 constexpr int64 lock_wait_ms = 100;
@@ -305,6 +306,35 @@ std::optional<Claim> claim_next(const Claimant &claimant) {
         pg::check_interrupts();
     } while (wait_for || again);
     return std::nullopt;
+}
+
+std::optional<Claim> claim_next_within(const Claimant &claimant) {
+    worker::release_nodes(); // the batch is recorded: the lock of its run keeps others off until the commit
+    access::EngineScope engine;
+    QueueScan scan(claimant.owner, QueueScan::Learns::at_commit);
+    std::optional<pg::Uuid> held;
+    for (int seen = 0; seen < few; seen++) {
+        std::optional<ReadyNode> candidate = scan.next();
+        if (!candidate)
+            return std::nullopt;
+        if (!worker::reserve_node(candidate->execution, candidate->node_index))
+            continue;
+        std::optional<Claim> claim;
+        if (try_lock_execution(candidate->execution))
+            claim = claim_candidate(*candidate, claimant, held);
+        if (claim) {
+            find_siblings(*claim, scan);
+            return claim;
+        }
+        worker::release_nodes();
+    }
+    return std::nullopt;
+}
+
+void claim_ended(bool committed) {
+    QueueScan::ended(committed);
+    if (!committed)
+        worker::release_nodes();
 }
 
 std::vector<worker::Demand> demand() {

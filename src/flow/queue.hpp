@@ -26,6 +26,11 @@ using worker::Claimant;
 /// node stays reserved (worker::release_nodes).
 std::optional<Claim> claim_next(const Claimant &claimant);
 
+/// The same within the transaction that ends a batch, waiting for nobody: nothing when the first few that are ready are
+/// in other hands. The claim is to be run when that transaction has committed; claim_ended() must follow in any case.
+std::optional<Claim> claim_next_within(const Claimant &claimant);
+void claim_ended(bool committed);
+
 /// Inside a transaction: owners with ready nodes.
 std::vector<worker::Demand> demand();
 

@@ -11,6 +11,9 @@
 // worker) gets a new number. It must not stand behind all that waits for the first time: its number is below zero, in
 // an order of its own, which comes first.
 //
+// A walk in a transaction that has itself removed entries does not see them, but they are back if it aborts: what such
+// a walk learns counts after the commit only.
+//
 // Priorities that no walk has met yet are found by walks over the gaps between the known ones; these gaps are empty.
 #include "flow/queue_scan.hpp"
 
@@ -39,6 +42,15 @@ struct Floors {
 };
 using Priorities = std::map<int, Floors, std::greater<>>;
 std::map<std::string, Priorities> *known_owners = nullptr;
+
+struct Learned {
+    std::string owner;
+    int priority;
+    bool again;
+    int64 floor;
+};
+std::vector<Learned> *to_learn = nullptr; // at the commit
+
 Oid known_sequence = InvalidOid; // of the positions: those of another life of the extension tell nothing
 
 std::map<std::string, Priorities> &owners() {
@@ -57,6 +69,14 @@ Priorities &known_priorities(const std::string &owner) {
     return owners()[owner];
 }
 
+// Perhaps after the transaction: nothing is looked up.
+void learn(const Learned &learned) {
+    Priorities &known = (*known_owners)[learned.owner];
+    Floors &floors = known[learned.priority];
+    int64 &floor = learned.again ? floors.again : floors.fresh;
+    floor = std::max(floor, learned.floor);
+}
+
 } // namespace
 
 // A part of the walk: priorities from high to low, all of their numbers; or one priority's numbers of one kind.
@@ -67,7 +87,8 @@ struct QueueScan::Band {
     bool is_gap() const { return from == PG_INT64_MIN && to == PG_INT64_MAX; }
 };
 
-QueueScan::QueueScan(const std::string &owner) : owner_(owner), exceptions_(std::uncaught_exceptions()) {
+QueueScan::QueueScan(const std::string &owner, Learns learns)
+    : owner_(owner), learns_(learns), exceptions_(std::uncaught_exceptions()) {
     mark_ = store::order::mark(GetActiveSnapshot());
     int above = PG_INT32_MAX;
     for (const auto &[priority, floors] : known_priorities(owner)) {
@@ -114,11 +135,25 @@ void QueueScan::leave_band() {
     open_ = false;
     if (band.is_gap())
         return;
-    Floors &floors = known_priorities(owner_)[band.lowest];
     bool again = band.to < 0;
     int64 known = mark_ + 1 - (again ? again_offset : 0);
-    int64 &floor = again ? floors.again : floors.fresh;
-    floor = std::max(floor, band.first ? std::min(*band.first, known) : known);
+    Learned learned{owner_, band.lowest, again, band.first ? std::min(*band.first, known) : known};
+    if (learns_ == Learns::at_once) {
+        learn(learned);
+        return;
+    }
+    if (!to_learn)
+        to_learn = new std::vector<Learned>();
+    to_learn->push_back(std::move(learned));
+}
+
+void QueueScan::ended(bool committed) {
+    if (!to_learn)
+        return;
+    if (committed)
+        for (const Learned &learned : *to_learn)
+            learn(learned);
+    to_learn->clear();
 }
 
 std::optional<ReadyNode> QueueScan::next() {

@@ -17,12 +17,17 @@ struct ReadyNode {
 /// Needs an EngineScope.
 class QueueScan {
 public:
-    explicit QueueScan(const std::string &owner);
+    /// What a walk learns holds for every later one. In a transaction that has changed the queue before, it holds when
+    /// that has committed: ended() must then follow.
+    enum class Learns { at_once, at_commit };
+    explicit QueueScan(const std::string &owner, Learns learns = Learns::at_once);
     ~QueueScan();
     QueueScan(const QueueScan &) = delete;
     QueueScan &operator=(const QueueScan &) = delete;
     /// The next one, by the newest committed state when the scan began; nothing: that was all.
     std::optional<ReadyNode> next();
+    /// The transaction of a walk that learns at commit is over.
+    static void ended(bool committed);
 
 private:
     struct Band;
@@ -30,6 +35,7 @@ private:
     void leave_band();
 
     std::string owner_;
+    Learns learns_;
     pg::LatestSnapshotScope snapshot_;
     int64 mark_;
     std::optional<pg::IndexReader> reader_;

@@ -11,6 +11,12 @@
 // (worker::reserve_node), and so does who claims one. A reservation ends with the batch, or with the process. It only
 // saves work: finish() looks, under the run's lock, whether each is still ready, and repeats the batch if not.
 //
+//                       with the commit comes the claim of the next node, of any run, while the executor has been at it
+//                       for less than 20 ms: so a busy executor waits for the disk once per batch. It takes what nobody
+//                       has in hand, and waits for no lock: this transaction has that of the run. Not with a batch
+//                       that is repeated, or whose node was lost before, or that leaves constraints to check. An error
+//                       in it repeats the batch without it.
+//
 // Nothing of the run is locked, and no position held, while user code runs: finish() comes last.
 //
 // A batch ends with a member that failed, and with one that has left deferred constraints to check or has set
@@ -42,12 +48,27 @@ namespace {
 
 constexpr int repeat_limit = 5;
 
-enum class End { done, lost, held, repeat_alone };
+enum class End { done, lost, held, repeat_alone, repeat_without_next };
 
-// One transaction, begun and committed here. Throws the error that ended it, after the rollback.
-End run_transaction(const Claim &claim, const Claimant &claimant, bool alone, const pg::Error *failed) {
+/// The next node could not be claimed with the end of the batch.
+struct NotClaimed {};
+
+std::optional<Claim> claim_with_batch(const Claimant &claimant) {
     try {
-        std::optional<KnownState> known;
+        return claim_next_within(claimant);
+    } catch (const pg::Error &) {
+        throw NotClaimed{};
+    }
+}
+
+// One transaction, begun and committed here; before `claims_until` it may claim the next node. Throws the error that
+// ended it, after the rollback.
+End run_transaction(const Claim &claim, const Claimant &claimant, bool alone, const pg::Error *failed,
+                    TimestampTz claims_until, std::optional<Claim> &next) {
+    End end = End::done;
+    std::optional<KnownState> known;
+    std::optional<Claim> claimed;
+    try {
         pg::start_transaction();
         {
             pg::MemoryScope memory("chronicle batch");
@@ -58,24 +79,33 @@ End run_transaction(const Claim &claim, const Claimant &claimant, bool alone, co
                 batch.run();
             batch.finish();
             known = batch.take_state();
+            if (batch.may_claim() && GetCurrentTimestamp() < claims_until)
+                claimed = claim_with_batch(claimant);
         }
         pg::commit_transaction();
-        if (known)
-            remember(claim.execution, *std::move(known));
-        return End::done;
     } catch (const LeaseLost &) {
-        pg::abort_transaction();
-        return End::lost;
+        end = End::lost;
     } catch (const RunHeld &) {
-        pg::abort_transaction();
-        return End::held;
+        end = End::held;
     } catch (const RepeatAlone &) {
-        pg::abort_transaction();
-        return End::repeat_alone;
+        end = End::repeat_alone;
+    } catch (const NotClaimed &) {
+        end = End::repeat_without_next;
     } catch (...) {
         pg::abort_transaction();
+        claim_ended(false);
         throw;
     }
+    if (end != End::done) {
+        pg::abort_transaction();
+        claim_ended(false);
+        return end;
+    }
+    claim_ended(true);
+    if (known)
+        remember(claim.execution, *std::move(known));
+    next = std::move(claimed);
+    return end;
 }
 
 void report_statistics() {
@@ -84,33 +114,38 @@ void report_statistics() {
 
 } // namespace
 
-void run_claim(const Claim &claim, const Claimant &claimant) {
+std::optional<Claim> run_claim(const Claim &claim, const Claimant &claimant, TimestampTz claims_until) {
     worker::Job job(claim.execution, claim.node_id);
+    std::optional<Claim> next;
     std::optional<pg::Error> last;
+    bool alone = claim.alone;
     for (int round = 0; round < repeat_limit; round++) {
-        bool alone = claim.alone || round > 0;
         try {
-            End end = run_transaction(claim, claimant, alone, nullptr);
+            End end = run_transaction(claim, claimant, alone, nullptr, claims_until, next);
             if (end == End::held)
                 worker::give_up();
-            if (end != End::repeat_alone) {
+            if (end != End::repeat_alone && end != End::repeat_without_next) {
                 report_statistics();
-                return;
+                return next;
             }
+            alone = alone || end == End::repeat_alone;
         } catch (const pg::Error &error) {
             if (worker::Job::cancel_requested())
-                return;
+                return std::nullopt;
             last = error;
             if (alone && !error.is_transient())
                 break; // its commit failed: that is the node's failure
+            alone = true;
         }
+        claims_until = 0;
     }
     if (!last)
         last.emplace(ERRCODE_T_R_SERIALIZATION_FAILURE,
                      pg::ErrorText{.message = "the node could not be committed beside others"});
-    if (run_transaction(claim, claimant, true, &*last) == End::held)
+    if (run_transaction(claim, claimant, true, &*last, 0, next) == End::held)
         worker::give_up();
     report_statistics();
+    return next;
 }
 
 } // namespace chronicle::flow

@@ -13,6 +13,8 @@ namespace chronicle::flow {
 
 namespace {
 
+constexpr int step_ms = 20; // a step claims no more nodes then: other sources have their turn
+
 TimestampTz look(std::vector<worker::Demand> &demands) {
     TimestampTz due = 0;
     for (TimestampTz next :
@@ -26,11 +28,13 @@ TimestampTz look(std::vector<worker::Demand> &demands) {
 
 bool step(const worker::Claimant &claimant) {
     std::optional<Claim> claim = claim_next(claimant);
-    if (claim) {
-        run_claim(*claim, claimant);
-        worker::release_nodes();
-    }
-    return claim.has_value();
+    if (!claim)
+        return false;
+    TimestampTz claims_until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), step_ms);
+    while (claim)
+        claim = run_claim(*claim, claimant, claims_until);
+    worker::release_nodes();
+    return true;
 }
 
 void attend() {
