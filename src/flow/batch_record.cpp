@@ -80,6 +80,8 @@ void Batch::settle_wait(Member &member, Progress &progress) {
         if (!member.resumed)
             progress.note(waiting_event(waiting, settled));
         park(waiting, settled);
+        if (settled.again)
+            (void)wake(execution_.id, index);
         progress.waits(index);
         return;
     }

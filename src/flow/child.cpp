@@ -26,6 +26,8 @@
 #include "pg/xact.hpp"
 #include "worker/registry.hpp"
 
+#include <map>
+
 namespace chronicle::flow {
 
 namespace {
@@ -33,6 +35,7 @@ namespace {
 constexpr int depth_limit = 100;
 constexpr int64 start_chunk = 100; // children started by one step, at most: others run them meanwhile
 constexpr int64 first_chunk = 20; // by the first step, so that they begin soon; then twice as many each time
+constexpr int steps_in_turn = 4; // then the scheduler has its turn: it takes marks, and others run meanwhile
 constexpr uint64 cancel_chunk = 500; // and cancelled: each takes a lock
 
 int64 next_call() {
@@ -78,28 +81,22 @@ void store_items(int64 call, const std::string &items) {
     insert.run(values.int8(call).jsonb(items));
 }
 
-// The next items are started; true when some are left.
-bool start_items(const WaitingNode &waiting, int64 count) {
-    static constexpr Oid types[] = {INT8OID, INT8OID};
+// Items `first` … `last` - 1 are started. By a range of the key: the index may still have entries of those before.
+void start_items(const WaitingNode &waiting, int64 first, int64 last) {
+    static constexpr Oid types[] = {INT8OID, INT4OID, INT4OID};
     static pg::Statement take{
-        "WITH next AS (DELETE FROM chronicle_data.map_item AS m USING (SELECT call, item FROM chronicle_data.map_item "
-        "WHERE call = $1 ORDER BY item LIMIT $2) AS n WHERE m.call = n.call AND m.item = n.item "
-        "RETURNING m.item, m.input) SELECT item, input FROM next ORDER BY item",
+        "DELETE FROM chronicle_data.map_item WHERE call = $1 AND item >= $2 AND item < $3 RETURNING item, input",
         types};
-    static constexpr Oid left_types[] = {INT8OID};
-    static pg::Statement left{"SELECT EXISTS (SELECT FROM chronicle_data.map_item WHERE call = $1)", left_types};
-    int64 call = waiting.wait.at("call").get<int64>();
     pg::Values values;
-    pg::Rows rows = take.run(values.int8(call).int8(count));
-    std::vector<std::pair<int, std::string>> items;
+    values.int8(waiting.wait.at("call").get<int64>()).int4(static_cast<int>(first));
+    pg::Rows rows = take.run(values.int4(static_cast<int>(last)));
+    std::map<int, std::string> items;
     for (uint64 i = 0; i < rows.count; i++)
-        items.emplace_back(rows[i].int4(1), rows[i].jsonb(2));
+        items.emplace(rows[i].int4(1), rows[i].jsonb(2));
     for (const auto &[item, input] : items) {
         await_child(waiting, start_child(waiting, input, item), item);
         pg::check_interrupts();
     }
-    pg::Values of_left;
-    return left.run(of_left.int8(call))[0].boolean(1);
 }
 
 struct Failed {
@@ -161,6 +158,14 @@ int64 count_running(int64 call) {
     return count.run(values.int8(call))[0].int8(1);
 }
 
+bool any_running(int64 call) {
+    static constexpr Oid types[] = {INT8OID};
+    static pg::Statement find{"SELECT FROM chronicle_data.awaited_child WHERE call = $1 AND state = 'running' LIMIT 1",
+                              types};
+    pg::Values values;
+    return !find.run(values.int8(call)).empty();
+}
+
 void forget_call(int64 call) {
     static constexpr Oid types[] = {INT8OID};
     static pg::Statement children{"DELETE FROM chronicle_data.awaited_child WHERE call = $1 AND state <> 'abandoned'",
@@ -219,6 +224,23 @@ Settled collect(const WaitingNode &waiting) {
     return settled;
 }
 
+// More items, as far as there is room for them. These have not ended: the node waits in any case.
+Settled start_more(WaitingNode &waiting) {
+    core::json &wait = waiting.wait;
+    int64 room =
+        wait.contains("limit") ? wait["limit"].get<int64>() - count_running(wait["call"].get<int64>()) : PG_INT64_MAX;
+    int64 chunk = wait.value("chunk", first_chunk), first = wait.value("next", int64(0));
+    int64 total = wait["total"].get<int64>(), last = std::min(total, first + std::clamp<int64>(room, 0, chunk));
+    if (last > first)
+        start_items(waiting, first, last);
+    int step = wait.value("step", 0) + 1;
+    bool pending = last < total;
+    wait.update({{"next", last}, {"pending", pending}, {"step", step}, {"chunk", std::min(2 * chunk, start_chunk)}});
+    if (pending && room > chunk) // those that were started can begin; then the next
+        return {.due = waiting.now, .again = step % steps_in_turn != 0};
+    return {};
+}
+
 } // namespace
 
 std::optional<pg::Error> begin_children(WaitingNode &waiting) {
@@ -260,21 +282,9 @@ Settled look_children(WaitingNode &waiting) {
             return {.due = look_again_at()};
         return {.state = Settled::State::failed, .error = failure_of(waiting, *failed)};
     }
-    int64 running = count_running(call);
-    bool pending = wait.value("pending", false);
-    if (pending) {
-        int64 room = wait.value("limit", PG_INT64_MAX) - running, chunk = wait.value("chunk", first_chunk);
-        int64 count = std::min(room, chunk);
-        if (count > 0) {
-            pending = start_items(waiting, count);
-            running += count;
-        }
-        wait["pending"] = pending;
-        wait["chunk"] = std::min(2 * chunk, start_chunk);
-        if (pending && room > chunk)
-            return {.due = waiting.now}; // those that were started can begin; then the next
-    }
-    return running == 0 && !pending ? collect(waiting) : Settled{};
+    if (wait.value("pending", false))
+        return start_more(waiting);
+    return any_running(call) ? Settled{} : collect(waiting);
 }
 
 void abandon_children(const Execution &, const core::Node &, int, const core::json &wait) {

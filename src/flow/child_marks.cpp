@@ -18,6 +18,7 @@
 extern "C" {
 #include "access/stratnum.h"
 #include "catalog/pg_collation_d.h"
+#include "utils/array.h"
 #include "utils/fmgroids.h"
 }
 
@@ -33,7 +34,8 @@ enum Column { call_number = 1, item_number = 2, parent_id = 3, parent_index = 4 
 struct Call {
     pg::Uuid parent;
     int node;
-    std::vector<int> ended, failed;
+    std::vector<ItemPointerData> ended; // where their rows are
+    std::vector<int> failed; // items
 };
 using Calls = std::map<int64, Call>; // by the call's number
 
@@ -44,9 +46,10 @@ template <typename Visit> bool read_marks(const char *state, int limit, Visit vi
     pg::IndexReader reader(c.awaited_child, c.awaited_child_told, GetActiveSnapshot());
     reader.key(1, BTEqualStrategyNumber, F_TEXTEQ, pg::make_text(state), C_COLLATION_OID);
     for (int count = 0; count < limit; count++) {
-        if (!reader.next())
+        TupleTableSlot *row = reader.next();
+        if (!row)
             return true;
-        visit(reader);
+        visit(reader, row->tts_tid);
     }
     return false;
 }
@@ -54,49 +57,66 @@ template <typename Visit> bool read_marks(const char *state, int limit, Visit vi
 Calls find_marks(bool &all) {
     Calls calls;
     bool is_null;
-    auto add = [&](const pg::IndexReader &row, bool failed) {
+    auto find_call = [&](const pg::IndexReader &row) -> Call & {
         Call &call = calls[DatumGetInt64(row.column(call_number, &is_null))];
         call.parent = pg::to_uuid(row.column(parent_id, &is_null));
         call.node = DatumGetInt32(row.column(parent_index, &is_null));
-        (failed ? call.failed : call.ended).push_back(DatumGetInt32(row.column(item_number, &is_null)));
+        return call;
     };
-    all = read_marks("ended", marks_at_once, [&](const pg::IndexReader &row) { add(row, false); });
-    all &= read_marks("failed", marks_at_once, [&](const pg::IndexReader &row) { add(row, true); });
+    all = read_marks("ended", marks_at_once, [&](const pg::IndexReader &row, const ItemPointerData &at) {
+        find_call(row).ended.push_back(at);
+    });
+    all &= read_marks("failed", marks_at_once, [&](const pg::IndexReader &row, const ItemPointerData &) {
+        find_call(row).failed.push_back(DatumGetInt32(row.column(item_number, &is_null)));
+    });
     return calls;
 }
 
 bool any_abandoned() {
     bool any = false;
-    (void)read_marks("abandoned", 1, [&](const pg::IndexReader &) { any = true; });
+    (void)read_marks("abandoned", 1, [&](const pg::IndexReader &, const ItemPointerData &) { any = true; });
     return any;
 }
 
+// From the end: the youngest are the likeliest to run, and those that have ended may still have entries.
 bool any_running(int64 call) {
     const catalog::Objects &c = catalog::objects();
     pg::LatestSnapshotScope snapshot;
     pg::IndexReader reader(c.awaited_child, c.awaited_child_running, GetActiveSnapshot());
     reader.key(1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(call));
-    return reader.next() != nullptr;
+    return reader.next(true) != nullptr;
 }
 
 bool any_failed(int64 call) {
     bool any = false, is_null;
-    (void)read_marks("failed", PG_INT32_MAX, [&](const pg::IndexReader &row) {
+    (void)read_marks("failed", PG_INT32_MAX, [&](const pg::IndexReader &row, const ItemPointerData &) {
         any |= DatumGetInt64(row.column(call_number, &is_null)) == call;
     });
     return any;
 }
 
-// By the primary key: the conditions on the state imply no index's.
+Datum make_tid_array(const std::vector<ItemPointerData> &tids) {
+    std::vector<Datum> elements;
+    for (const ItemPointerData &tid : tids)
+        elements.push_back(PointerGetDatum(&tid));
+    Datum *values = elements.data();
+    int count = static_cast<int>(elements.size());
+    return pg::call([&]() noexcept {
+        return PointerGetDatum(construct_array(values, count, TIDOID, sizeof(ItemPointerData), false, TYPALIGN_SHORT));
+    });
+}
+
+// By their places: by the key, a planner may walk over all children of the call. (Who has given the call up meanwhile
+// has removed them; then other rows may be there.)
 void remove_ended(int64 number, const Call &call) {
-    static constexpr Oid types[] = {INT8OID, INT4ARRAYOID};
-    static pg::Statement remove{"DELETE FROM chronicle_data.awaited_child WHERE call = $1 AND item = ANY ($2) "
+    static constexpr Oid types[] = {INT8OID, TIDARRAYOID};
+    static pg::Statement remove{"DELETE FROM chronicle_data.awaited_child WHERE ctid = ANY ($2) AND call = $1 "
                                 "AND (state = 'ended') IS NOT FALSE",
                                 types};
     if (call.ended.empty())
         return;
     pg::Values values;
-    remove.run(values.int8(number).add(pg::make_int_array(call.ended)));
+    remove.run(values.int8(number).add(make_tid_array(call.ended)));
 }
 
 // How many. One that a retry has in hand (await_again) is passed over.

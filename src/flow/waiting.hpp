@@ -22,6 +22,7 @@ struct WaitingNode {
 struct Settled {
     enum class State { waiting, completed, failed } state = State::waiting;
     std::optional<TimestampTz> due = {}; // waiting: when to look again at the latest
+    bool again = false; // waiting: look again at once, before what is ready for the first time
     std::string output = "null"; // completed: JSON text
     int64 records = 0;
     core::json more = core::json::object(); // completed: into the event

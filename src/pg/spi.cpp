@@ -1,5 +1,10 @@
 #include "pg/spi.hpp"
 
+extern "C" {
+#include "jit/jit.h"
+#include "optimizer/cost.h"
+}
+
 namespace chronicle::pg {
 
 namespace {
@@ -10,6 +15,24 @@ namespace {
 }
 
 bool newest = false; // see NewestScope
+
+// The engine's statements are about a few rows of tables that may hold many. Plans are kept, and often made while a
+// table (a queue!) is empty: a sequential scan is cheap then, and reads all that is queued later, for each row. So
+// none is planned where an index serves; and where none does, that a plan is dear says nothing to JIT. The planner's
+// settings are put back before anybody else's statement is planned.
+class PlansByIndex {
+public:
+    PlansByIndex() : seqscan_(std::exchange(enable_seqscan, false)), jit_(std::exchange(jit_enabled, false)) {}
+    ~PlansByIndex() {
+        enable_seqscan = seqscan_;
+        jit_enabled = jit_;
+    }
+    PlansByIndex(const PlansByIndex &) = delete;
+    PlansByIndex &operator=(const PlansByIndex &) = delete;
+
+private:
+    bool seqscan_, jit_;
+};
 
 } // namespace
 
@@ -75,6 +98,7 @@ Rows Statement::run(Values &values, bool read_only) {
         SPI_keepplan(plan);
         plan_ = plan;
     }
+    PlansByIndex planning;
     bool latest = newest && !read_only && IsolationUsesXactSnapshot();
     int code = call([&]() noexcept {
         if (latest)

@@ -72,16 +72,6 @@ private:
     int exceptions_;
 };
 
-// Our statements go by indexes, also on tables that were empty when they were planned.
-class Engine {
-public:
-    Engine() { settings_.set("enable_seqscan", "off"); }
-
-private:
-    access::EngineScope engine_;
-    pg::GucScope settings_;
-};
-
 struct Removed {
     int64 streams = 0, events = 0, bytes = 0;
 };
@@ -127,7 +117,7 @@ private:
                                   "IS NOT NULL FOR SHARE SKIP LOCKED"};
         static pg::Statement all{
             "SELECT category FROM chronicle_data.category WHERE max_count IS NOT NULL OR max_age IS NOT NULL"};
-        Engine engine;
+        access::EngineScope engine;
         std::set<std::string> locked;
         pg::Rows rows = lock.run();
         for (uint64 i = 0; i < rows.count; i++)
@@ -157,7 +147,7 @@ private:
     static bool has_aggregate(std::string_view category) {
         static constexpr Oid types[] = {TEXTOID};
         static pg::Statement find{"SELECT FROM chronicle_data.aggregate WHERE category = $1", types};
-        Engine engine;
+        access::EngineScope engine;
         pg::Values values;
         return find.run(values.text(category)).count > 0;
     }
@@ -177,7 +167,7 @@ private:
         static constexpr Oid types[] = {INT8OID};
         static pg::Statement lock{
             "SELECT FROM chronicle_data.stream WHERE stream_id = $1 FOR NO KEY UPDATE SKIP LOCKED", types};
-        Engine engine;
+        access::EngineScope engine;
         pg::Values values;
         return lock.run(values.int8(stream_id)).count == 1;
     }
@@ -200,7 +190,7 @@ private:
             "UPDATE chronicle_data.stream AS s SET removed = t.last, changed_at = greatest(s.changed_at, t.at) "
             "FROM total AS t WHERE s.stream_id = $1 AND t.events > 0 RETURNING t.events, t.bytes::bigint",
             types};
-        Engine engine;
+        access::EngineScope engine;
         RemovalScope removal;
         pg::Values values;
         values.int8(stream.id).int8(stream.removed).int8(up_to).boolean(stream.tombstoned);
@@ -245,7 +235,7 @@ private:
         static pg::Statement next{"SELECT DISTINCT stream_id FROM chronicle_data.scavenge_queue WHERE stream_id > $1 "
                                   "ORDER BY stream_id LIMIT $2",
                                   types};
-        Engine engine;
+        access::EngineScope engine;
         pg::Values values;
         return ids_of(next.run(values.int8(after).int4(batch)));
     }
@@ -255,7 +245,7 @@ private:
     static void leave_queue(int64 stream_id) {
         static constexpr Oid types[] = {INT8OID};
         static pg::Statement leave{"DELETE FROM chronicle_data.scavenge_queue WHERE stream_id = $1", types};
-        Engine engine;
+        access::EngineScope engine;
         pg::Values values;
         leave.run(values.int8(stream_id));
     }
@@ -286,7 +276,7 @@ private:
             "coalesce(p.aged_to, 0) ELSE 0 END "
             "FROM chronicle_data.category AS c LEFT JOIN chronicle_data.scavenge_progress AS p USING (category) "
             "WHERE c.max_count IS NOT NULL OR c.max_age IS NOT NULL ORDER BY c.category"};
-        Engine engine;
+        access::EngineScope engine;
         pg::Rows rows = read.run();
         std::vector<Rule> rules;
         for (uint64 i = 0; i < rows.count; i++) {
@@ -307,7 +297,7 @@ private:
             "ON CONFLICT (category) DO UPDATE SET max_count = excluded.max_count, max_age = excluded.max_age, "
             "counted_to = excluded.counted_to, aged_to = excluded.aged_to",
             types};
-        Engine engine;
+        access::EngineScope engine;
         pg::Values values;
         keep.run(values.text(rule.category).int8(rule.counted_to).int8(rule.aged_to));
     }
@@ -322,7 +312,7 @@ private:
             "WHERE v.kind_id = k.kind_id AND v.global_position > $2 AND v.global_position <= $3 "
             "ORDER BY v.global_position LIMIT $4) AS e WHERE k.category = $1 ORDER BY e.global_position LIMIT $4",
             types};
-        Engine engine;
+        access::EngineScope engine;
         FreshSnapshot snapshot;
         int64 mark = order::mark(GetActiveSnapshot());
         pg::Values values;
@@ -371,7 +361,7 @@ private:
             "max_age IS NOT NULL OR truncate_before IS NOT NULL) AND (max_count IS NOT NULL OR max_age IS NOT NULL OR "
             "removed < truncate_before - 1) ORDER BY stream_id LIMIT $2",
             types};
-        Engine engine;
+        access::EngineScope engine;
         pg::Values values;
         return ids_of(next.run(values.int8(after).int4(batch)));
     }

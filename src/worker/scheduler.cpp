@@ -419,6 +419,7 @@ long look() {
     TimestampTz due = run_chores();
     pg::start_transaction();
     std::vector<Need> needs = ask_sources(due);
+    pg::make_commit_asynchronous(); // what a crash takes back, the next look finds again
     pg::commit_transaction();
     bool short_of_slots = staff_owners(needs), again = publish_followed(needs);
     {
@@ -470,12 +471,6 @@ void run(Oid database) {
     if (!take_slot())
         return;
     disarm_timeouts();
-    // Its statements are about a few rows of tables that may hold many, dead ones under an old snapshot included; what
-    // the planner knew of a table when it chose may be long out of date.
-    pg::call([]() noexcept {
-        SetConfigOption("enable_seqscan", "off", PGC_USERSET, PGC_S_SESSION);
-        SetConfigOption("jit", "off", PGC_USERSET, PGC_S_SESSION); // the price of a plan says nothing any more
-    });
     children = new std::vector<Starting>();
     start_failures = new std::unordered_map<std::string, int>();
     if (!settings::workers) {

@@ -28,8 +28,8 @@ struct Demand {
 
 struct Source {
     const char *name;
-    /// In the scheduler, inside a transaction: promotes what is due, adds who has work, and returns when the next work
-    /// is due by the clock (0: never).
+    /// In the scheduler, inside a transaction whose commit does not wait for the disk (no events there): promotes what
+    /// is due, adds who has work, and returns when the next work is due by the clock (0: never).
     TimestampTz (*look)(std::vector<Demand> &demands);
     /// In the scheduler, outside of a transaction: takes back what dead executors ran. May be null.
     void (*reclaim)();

@@ -76,6 +76,26 @@ ok($node->poll_query_until($db, "SELECT entries >= 100 FROM ($marks = 'awaited_c
 note "$scans scans, $tuples entries";
 cmp_ok($tuples, '<', 20 * $scans + 3000, 'looks for ended children meet few that were seen before');
 
+# --- statements that were planned while the queue was empty: nobody walks over what is queued later, for each node ---
+
+$node->safe_psql($db, "ALTER TABLE chronicle_data.$_ SET (autovacuum_enabled = off)") for qw(node_task map_item);
+$node->safe_psql($db, "VACUUM (ANALYZE) chronicle_data.$_") for qw(node_task awaited_child map_item);
+$node->restart;
+sub walk { # over whole tables, and over the items of a map
+    return split /\|/, $node->safe_psql($db, q{SELECT sum(seq_scan) FILTER (WHERE relname IN ('node_task', 'awaited_child', 'map_item')),
+        (SELECT idx_tup_read FROM pg_stat_all_indexes WHERE indexrelname = 'map_item_pkey'), sum(n_tup_ins) FILTER (WHERE relname = 'map_item') FROM pg_stat_all_tables});
+}
+for my $items (10, 300) {
+    @before = walk();
+    for my $run (1 .. ($items == 10 ? 8 : 1)) { # statements are planned anew until they are kept
+        $many = $node->safe_psql($db, "SELECT chronicle.execute_workflow('many', (SELECT jsonb_agg(i) FROM generate_series(1, $items) AS i))");
+        wait_for($node, $db, "SELECT ended_at IS NOT NULL FROM chronicle_data.execution WHERE execution_id = '$many'", 't', "a map of $items items ends");
+    }
+    wait_until(sub { $node->reload; @after = walk(); $after[2] >= $before[2] + $items }, 'the executors have not told what they did');
+}
+is($after[0] - $before[0], 0, 'no walk over a table that was empty');
+cmp_ok($after[1] - $before[1], '<', 2000, 'items are met when they are started, not again');
+
 # --- an index that is made anew while processes know the old one ---
 
 $node->safe_psql($db, "REINDEX TABLE CONCURRENTLY chronicle_data.$_") for qw(node_task awaited_child);
