@@ -47,6 +47,7 @@ CREATE TABLE chronicle_data.event_kind (
     type text COLLATE "C" NOT NULL
 );
 CREATE INDEX event_kind_name ON chronicle_data.event_kind (category, type);
+CREATE INDEX event_kind_type ON chronicle_data.event_kind (type);
 SELECT pg_catalog.pg_extension_config_dump('chronicle_data.event_kind', '');
 
 -- One row per user event. Fixed-width columns first: they cost no padding. floor: every position up to it was over

@@ -46,6 +46,7 @@ constexpr Named relations[] = {
     {&Objects::event_kind, "event_kind"},
     {&Objects::event_kind_pkey, "event_kind_pkey"},
     {&Objects::event_kind_name, "event_kind_name"},
+    {&Objects::event_kind_type, "event_kind_type"},
     {&Objects::event, "event"},
     {&Objects::event_pkey, "event_pkey"},
     {&Objects::event_given_id, "event_given_id"},

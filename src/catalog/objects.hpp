@@ -12,7 +12,7 @@ struct Objects {
     Oid stream, stream_pkey, stream_name_key;
     Oid category, category_pkey;
     Oid scavenge_queue, removed_id, removed_id_pkey, removed_id_stream_version_key;
-    Oid event_kind, event_kind_pkey, event_kind_name;
+    Oid event_kind, event_kind_pkey, event_kind_name, event_kind_type;
     Oid event, event_pkey, event_given_id, event_stream_version_key, event_kind_position;
     Oid workflow_event, workflow_event_pkey, workflow_event_execution_version_key;
     Oid execution, execution_pkey, node_task, node_task_ready;

@@ -178,21 +178,47 @@ private:
         return !category.starts_with('$') || query_.include_system || query_.categories;
     }
 
-    // The kinds that pass; nothing when every kind does.
-    std::optional<std::vector<int32>> wanted_kinds() {
+    bool wants_kind(const std::string &category, const std::string &type) const {
+        return wants_category(category) && among(query_.categories, category) && among(query_.types, type) &&
+               (!query_.type_regex || matches(query_.type_regex->c_str(), type));
+    }
+
+    void add_wanted(pg::IndexReader &reader, std::vector<int32> &kinds) const {
+        bool is_null;
+        while (reader.next())
+            if (wants_kind(pg::to_string(reader.column(2, &is_null)), pg::to_string(reader.column(3, &is_null))))
+                kinds.push_back(DatumGetInt32(reader.column(1, &is_null)));
+    }
+
+    // The index begins with the names' column.
+    void add_named(Oid index, const std::set<std::string, std::less<>> &names, std::vector<int32> &kinds) const {
+        pg::IndexReader reader(catalog::objects().event_kind, index, SnapshotSelf);
+        for (const std::string &name : names) {
+            reader.restart();
+            reader.key(1, BTEqualStrategyNumber, F_TEXTEQ, pg::make_text(name), C_COLLATION_OID);
+            add_wanted(reader, kinds);
+        }
+    }
+
+    // The kinds that pass; nothing when every kind does. By the newest state: a kind without an event that the snapshot
+    // sees costs nothing. There may be as many kinds as streams (a name without "-" is a category), so those with a
+    // name are looked up; only a regex alone looks at them all.
+    std::optional<std::vector<int32>> wanted_kinds() const {
         if (!query_.categories && !query_.types && !query_.type_regex && !readable_)
             return std::nullopt;
         const catalog::Objects &c = catalog::objects();
-        // By the newest state: a kind without an event that the snapshot sees costs nothing.
-        pg::IndexReader reader(c.event_kind, c.event_kind_name, SnapshotSelf);
         std::vector<int32> kinds;
-        bool is_null;
-        while (reader.next()) {
-            std::string category = pg::to_string(reader.column(2, &is_null)),
-                        type = pg::to_string(reader.column(3, &is_null));
-            if (wants_category(category) && among(query_.categories, category) && among(query_.types, type) &&
-                (!query_.type_regex || matches(query_.type_regex->c_str(), type)))
-                kinds.push_back(DatumGetInt32(reader.column(1, &is_null)));
+        if (query_.categories) {
+            add_named(c.event_kind_name, {query_.categories->begin(), query_.categories->end()}, kinds);
+        } else if (query_.types) {
+            add_named(c.event_kind_type, {query_.types->begin(), query_.types->end()}, kinds);
+        } else if (readable_) {
+            std::set<std::string, std::less<>> readable = *readable_;
+            readable.emplace(streams_category);
+            add_named(c.event_kind_name, readable, kinds);
+        } else {
+            pg::IndexReader reader(c.event_kind, c.event_kind_name, SnapshotSelf);
+            add_wanted(reader, kinds);
         }
         return kinds;
     }

@@ -86,6 +86,28 @@ WITH RECURSIVE piece AS (
 SELECT sum(taken), count(*) - 1 AS pieces FROM piece;
 SELECT count(*) FROM read_all(:before, 100000, types => '{Common,Rare,Many,Late}') WHERE category LIKE 'plan%';
 
+-- Kinds that are named are looked up, however many there are.
+CREATE FUNCTION kinds_touched(query text, OUT rows bigint, OUT kinds bigint) LANGUAGE plpgsql AS $$
+BEGIN
+    kinds := (SELECT sum(pg_stat_get_xact_tuples_returned(indexrelid)) FROM pg_index WHERE indrelid = 'chronicle_data.event_kind'::regclass);
+    EXECUTE 'SELECT count(*) FROM (SELECT global_position FROM ' || query || ') AS q' INTO rows;
+    kinds := (SELECT sum(pg_stat_get_xact_tuples_returned(indexrelid)) FROM pg_index WHERE indrelid = 'chronicle_data.event_kind'::regclass) - kinds;
+END $$;
+SELECT count(*) > 400 AS many FROM chronicle_data.event_kind;
+SELECT q, t.rows, CASE WHEN t.kinds > 20 THEN t.kinds || ' KINDS' ELSE 'few' END AS kinds FROM unnest(ARRAY[
+        'read_category(''planrare'')',
+        'read_category(''plannever'')',
+        'read_all(0, categories => ''{planmany7,planlate7,planmany7}'')',
+        'read_all(0, types => ''{Rare,Never,Rare}'')',
+        'read_all(0, categories => ''{plancommon}'', types => ''{Rare}'')',
+        'read_all(0, categories => ''{plancommon}'', type_regex => ''^Rar'')']) WITH ORDINALITY AS u (q, n), kinds_touched(q) AS t
+ ORDER BY n;
+CREATE ROLE regress_plans_reader;
+SELECT grant_category('regress_plans_reader', 'planrare', 'read');
+SET ROLE regress_plans_reader;
+SELECT t.rows, CASE WHEN t.kinds > 20 THEN t.kinds || ' KINDS' ELSE 'few' END AS kinds FROM kinds_touched('read_all(0)') AS t;
+RESET ROLE;
+
 -- The view: by stream, by position, by kind.
 SELECT replace(q, :'middle', 'middle') AS "events WHERE …", t.* FROM unnest(ARRAY[
         'stream = ''plancommon-7''',
@@ -100,3 +122,4 @@ SELECT replace(q, :'middle', 'middle') AS "events WHERE …", t.* FROM unnest(AR
  ORDER BY n;
 \c contrib_regression
 DROP DATABASE regress_plans;
+DROP ROLE regress_plans_reader;
