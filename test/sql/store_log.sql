@@ -41,6 +41,11 @@ SELECT stream, version FROM read_all(:start, categories => '{}', include_system 
 SELECT stream, version FROM read_all(:start, filter => '$.metadata.tenant == "t1" && $.category == "log_user"');
 SELECT stream, version FROM read_all(:start, filter => '$.type like_regex "^Check" || $.version == 2', categories => ARRAY['log_cart']);
 SELECT count(*) FROM read_all(:start, since => now() + interval '1 hour');
+-- Both ends are included.
+SELECT global_position AS exact, recorded_at AS exactly FROM read_all(:start, 1) \gset
+SELECT count(*) FROM read_all(:start, since => :'exactly', until => :'exactly') WHERE global_position = :exact;
+SELECT count(*) FROM read_all(:start, since => :'exactly'::timestamptz + interval '1 us') WHERE global_position = :exact;
+SELECT count(*) FROM read_all(:start, until => :'exactly'::timestamptz - interval '1 us') WHERE global_position = :exact;
 SELECT count(*) FROM read_all(:start, until => now() + interval '1 hour', since => now() - interval '1 hour');
 
 -- Categories, and the members of a group: each stream with one member.
