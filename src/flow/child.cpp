@@ -189,23 +189,35 @@ Datum terminal_nodes(int64 definition_id) {
 // The children's results in the order of their items, as JSON texts: what execution_result shows of them; of a function
 // what it returned.
 std::vector<std::string> results(const WaitingNode &waiting) {
-    static constexpr Oid types[] = {UUIDOID, INT8OID, TEXTOID, BOOLOID};
+    static constexpr Oid types[] = {UUIDOID, INT8OID, TEXTOID};
     static pg::Statement find{
-        "SELECT CASE WHEN $4 THEN coalesce((SELECT r.output FROM chronicle_data.node_result AS r "
-        "WHERE r.execution_id = e.execution_id AND r.node_index = 0), 'null') "
-        "ELSE (SELECT coalesce(jsonb_object_agg(r.node_id, r.output), '{}') FROM chronicle_data.node_result AS r "
-        "WHERE r.execution_id = e.execution_id AND r.status IN ('completed', 'failed') "
-        "AND r.node_index = ANY ($3::int[])) END "
-        "FROM chronicle_data.execution AS e WHERE e.parent_execution_id = $1 AND e.parent_call = $2 "
-        "ORDER BY e.parent_item",
+        "SELECT coalesce(e.parent_item, 0), r.node_id, r.output FROM chronicle_data.execution AS e "
+        "LEFT JOIN chronicle_data.node_result AS r ON r.execution_id = e.execution_id "
+        "AND r.status IN ('completed', 'failed') AND r.node_index = ANY ($3::int[]) "
+        "WHERE e.parent_execution_id = $1 AND e.parent_call = $2 ORDER BY e.parent_item, r.node_index",
         types};
     pg::Values values;
     values.uuid(waiting.execution.id).int8(waiting.wait.at("call").get<int64>());
     values.add(terminal_nodes(waiting.wait.at("definition").get<int64>()));
-    pg::Rows rows = find.run(values.boolean(waiting.wait.value("function", false)));
+    pg::Rows rows = find.run(values);
+    bool function = waiting.wait.value("function", false);
     std::vector<std::string> texts;
-    for (uint64 i = 0; i < rows.count; i++)
-        texts.push_back(rows[i].jsonb(1));
+    for (uint64 i = 0; i < rows.count;) {
+        int item = rows[i].int4(1);
+        std::string members;
+        for (; i < rows.count && rows[i].int4(1) == item; i++) {
+            if (rows[i].null(2)) // none of them has a result
+                continue;
+            std::string output = rows[i].null(3) ? "null" : rows[i].jsonb(3);
+            if (function)
+                members = output;
+            else
+                members += (members.empty() ? "" : ", ") + core::json(rows[i].text(2)).dump() + ": " + output;
+        }
+        if (!function)
+            members = "{" + members + "}";
+        texts.push_back(members.empty() ? "null" : members);
+    }
     return texts;
 }
 
