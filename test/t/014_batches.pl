@@ -229,6 +229,24 @@ for my $code (qw(40001 40P01 55P03 25001 55P04 55006 54000 53200 P0001)) {
     is($node->safe_psql($db, "SELECT max(attempts) FROM chronicle.node_executions WHERE execution_id = '$run'"), '1', 'and no attempt is used up');
 }
 
+# --- a node that always kills its worker: without a limit it would do so for ever ---
+
+{
+    my $dies = sub { my ($times) = @_; return "CASE WHEN nextval('deaths') <= $times THEN pg_terminate_backend(pg_backend_pid()) ELSE true END"; };
+    $node->safe_psql($db, 'CREATE SEQUENCE deaths');
+    my $run = run_chain('dies_twice', noted('a'), noted('dies', first => $dies->(2), own_transaction => JSON::PP::true), noted('c'));
+    is($node->safe_psql($db, 'SELECT last_value FROM deaths'), '3', 'alone, it may lose its worker twice');
+    is($node->safe_psql($db, "SELECT max(attempts) FROM chronicle.node_executions WHERE execution_id = '$run'"), '1', '… in one attempt');
+    $node->safe_psql($db, 'ALTER SEQUENCE deaths RESTART');
+    my @always = (noted('a'), noted('dies', first => $dies->(1000), own_transaction => JSON::PP::true, retry => { max_attempts => 5, initial_interval => 0 }), noted('c'));
+    make_workflow($node, $db, 'always_dies', \@always, chain(@always));
+    $run = start_run($node, $db, 'always_dies');
+    run_ends($node, $db, $run, 'failed', 'the third time it fails, for good');
+    is($node->safe_psql($db, 'SELECT last_value FROM deaths'), '3', '… and is not begun again');
+    is($node->safe_psql($db, "SELECT node_id, status, attempts, sqlstate FROM chronicle.node_executions WHERE execution_id = '$run' ORDER BY 1"), "a|completed|1|\nc|cancelled|0|\ndies|failed|1|57P02", '… with 57P02');
+    is($node->safe_psql($db, "SELECT string_agg(node, ' ') FROM effect WHERE run = '$run'"), 'a', '… and what was done before it stays, once');
+}
+
 # --- how many, once more: a transaction with more than 64 subtransactions makes every reader of the cluster look them up one by one ---
 
 {

@@ -148,5 +148,15 @@ run_ends($node, $db, $slow, 'completed', 'a node that takes longer than any limi
 is($node->safe_psql($db, "SELECT max(attempts) FROM chronicle.node_executions WHERE execution_id = '$slow'"), '1', '… in one attempt');
 is($node->safe_psql($db, 'SELECT count(*) FROM written'), '0', '… and what is written is there');
 
+# --- chronicle.default_retry_attempts is for nodes that say nothing themselves ---
+
+$node->append_conf('postgresql.conf', "chronicle.default_retry_attempts = 3\n");
+$node->reload;
+$node->safe_psql($db, "SELECT pg_terminate_backend(pid) FROM chronicle.workers WHERE role = 'executor'"); # the next ones have it
+make_workflow($node, $db, 'tries', [ [ 'silent', 'SELECT 1 / 0', on_failure => 'continue', retry => { initial_interval => 0 } ], [ 'says', 'SELECT 1 / 0', on_failure => 'continue', retry => { max_attempts => 1 } ] ]);
+my $tries = start_run($node, $db, 'tries');
+run_ends($node, $db, $tries, 'completed', 'nodes that fail, with and without a number of attempts');
+is($node->safe_psql($db, "SELECT node_id, attempts FROM chronicle.node_executions WHERE execution_id = '$tries' ORDER BY 1"), "says|1\nsilent|3", '… each has its own, or the default');
+
 $node->stop;
 done_testing();
