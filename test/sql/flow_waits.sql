@@ -82,6 +82,12 @@ CALL waits_until(:'run', 'waiting', 'v');
 SELECT signal_execution(:'run', 'go', '2');
 SELECT wait_for_execution(:'run');
 :nodes
+-- Three that were sent before anybody waits: each wait takes the oldest.
+CALL waits_start('kept', '[["t", "wait.signal", {"name": "start"}], ["u", "wait.signal", {"name": "go"}], ["v", "wait.signal", {"name": "go"}], ["w", "wait.signal", {"name": "go"}]]', 't>u u>v v>w') \gset
+SELECT count(signal_execution(:'run', 'go', to_jsonb(n))) FROM generate_series(1, 3) AS n;
+SELECT signal_execution(:'run', 'start');
+SELECT wait_for_execution(:'run');
+SELECT node_id, output -> 'payload' AS payload FROM node_executions WHERE execution_id = :'run' ORDER BY node_id;
 -- In one transaction, and in REPEATABLE READ with a snapshot that is older than the wait.
 CALL waits_start('both', '[["a", "wait.signal", {"name": "go"}], ["b", "wait.signal", {"name": "go"}]]') \gset
 BEGIN ISOLATION LEVEL REPEATABLE READ;
