@@ -72,8 +72,8 @@ Batch::Batch(const Claim &claim, const Claimant &claimant, bool alone)
     state_ = known_->state;
     check_still_claimed();
     const char *owner = execution_.owner.c_str();
-    owner_role_ = pg::call([&]() noexcept { return get_role_oid(owner, false); });
-    if (!worker::serves(owner_role_)) { // another role has the name by now: an executor of its own runs its nodes
+    owner_role_ = pg::call([&]() noexcept { return get_role_oid(owner, true); });
+    if (!worker::serves(owner_role_)) { // another role has the name by now, or none: the scheduler sees to it
         worker::give_up();
         throw LeaseLost{};
     }

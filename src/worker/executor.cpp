@@ -291,7 +291,7 @@ bool is_executor() { return my_slot >= 0; }
 
 bool connected_as_owner() { return as_owner; }
 
-bool serves(Oid role) { return !as_owner || role == GetSessionUserId(); }
+bool serves(Oid role) { return OidIsValid(role) && (!as_owner || role == GetSessionUserId()); }
 
 void follow_log(uint8 parts) {
     if (parts == followed_parts)

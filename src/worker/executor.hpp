@@ -12,8 +12,8 @@ bool is_executor();
 /// role in a security-restricted operation of a session that is not it (PostgreSQL 15 and 16).
 bool connected_as_owner();
 
-/// Nodes of this role may run in this process. False: it is the connection of a role that had the owner's name when it
-/// began, and was renamed or dropped since.
+/// Nodes of this role may run in this process. False: there is no such role, or this is the connection of one that had
+/// the owner's name when it began, and was renamed or dropped since.
 bool serves(Oid role);
 
 /// This executor ends before its next step, and what it has claimed is taken back as if it had never begun to run.

@@ -6,6 +6,7 @@ use FindBin;
 use lib "$FindBin::RealBin/lib";
 
 use ChronicleTest;
+use JSON::PP;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
@@ -113,6 +114,22 @@ run_ends($node, $db, $before, 'completed', 'what it was running has ended');
 run_ends($node, $db, $after, 'completed', 'the run of the new role ends');
 is(who('chief'), 'chief|chief|none', '… as the new role, and nobody more');
 is($node->safe_psql($db, "SELECT attempts FROM chronicle.node_executions WHERE execution_id = '$after'"), '1', '… in one attempt');
+
+# A role that is dropped between two nodes of its run: its executor leaves, without an error of its own in the log.
+$keeper = $node->background_psql($db);
+$keeper->query_safe('SELECT pg_advisory_lock(1)');
+$node->safe_psql($db, "CREATE ROLE leaver LOGIN; SELECT chronicle.grant_access('leaver', 'operator')");
+make_workflow($node, $db, 'leaver', [ [ 'holds', 'SELECT pg_advisory_xact_lock(1)', own_transaction => JSON::PP::true ], [ 'next', 'SELECT 1' ] ], ['holds>next'], 'leaver');
+my $leaver = start_run($node, $db, 'leaver');
+executor_of($node, $db, $db, 'holds');
+my $since = -s $node->logfile;
+$node->safe_psql($db, 'DROP ROLE leaver');
+$keeper->query_safe('SELECT pg_advisory_unlock(1)');
+$keeper->quit;
+run_ends($node, $db, $leaver, 'failed', 'the run of a role that is dropped between its nodes fails');
+is($node->safe_psql($db, "SELECT node_id, attempts, sqlstate, error FROM chronicle.node_executions WHERE execution_id = '$leaver' AND status = 'failed'"),
+    'next|1|28000|the owner, role "leaver", does not exist', '… with the reason');
+unlike(slurp_file($node->logfile, $since), qr/ERROR/, '… and nothing in the log');
 
 # --- owners that nothing can run as ---
 
