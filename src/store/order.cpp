@@ -288,16 +288,18 @@ int64 reserve_block(Oid sequence) {
 }
 
 void reset(DatabaseOrder *d, Oid database, Oid sequence, int64 reserved) {
-    // Entries of open transactions stay: they belong to processes that will take them out themselves.
+    // Of the same database all entries stay. Open transactions: they belong to processes that will take them out
+    // themselves. Finished ones: the extension may be back that they wrote to, when dropping it was undone, and those of
+    // another one make marks late for a moment, never wrong.
     if (d->database != database) {
         d->active_count = 0;
+        d->ring_count = d->ring_start = d->group_count = 0;
         for (int i = 0; i < shared->processes; i++)
             places(d)[i] = -1;
     }
     d->database = database;
     d->sequence = sequence;
     d->next = d->reserved = reserved;
-    d->ring_count = d->ring_start = d->group_count = 0;
 }
 
 // Entries of databases that were dropped meanwhile are free again.

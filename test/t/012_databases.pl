@@ -101,6 +101,19 @@ $node->safe_psql('copy', 'CREATE EXTENSION chronicle');
 make_workflow($node, 'copy', 'flow', [ [ 'a', 'INSERT INTO effect VALUES (2)' ] ]);
 run_ends($node, 'copy', start_run($node, 'copy', 'flow'), 'completed', 'after CREATE EXTENSION runs complete again');
 
+# Dropping it is undone beside a reader with an older snapshot: it still stands before what it does not see.
+my ($writer, $reader) = map { $node->background_psql('copy') } 1, 2;
+$writer->query_safe("BEGIN; SELECT chronicle.append_event('undone-1', 'T');");
+$node->safe_psql('copy', "SELECT chronicle.append_event('undone-2', 'T')");
+$reader->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1;');
+$writer->query_safe('COMMIT');
+$writer->quit;
+$node->safe_psql('copy', "BEGIN; DROP EXTENSION chronicle; CREATE EXTENSION chronicle; SELECT chronicle.append_event('other-1', 'T'); ROLLBACK");
+is($reader->query_safe("SELECT count(*) FROM chronicle.read_category('undone');"), '0', 'a reader with an older snapshot reads nothing beyond an open append');
+is($reader->query_safe("COMMIT; SELECT string_agg(stream, ' ' ORDER BY global_position) FROM chronicle.read_category('undone');"),
+    'undone-1 undone-2', '… and all of it then');
+$reader->quit;
+
 start_run($node, 'zwei', 'flow');
 $node->safe_psql('zwei', 'BEGIN; DROP EXTENSION chronicle; ROLLBACK');
 executor_of($node, 'postgres', 'zwei', 'sleeper');
