@@ -17,7 +17,6 @@
 #include "catalog/names.hpp"
 #include "catalog/objects.hpp"
 #include "pg/relation.hpp"
-#include "settings.hpp"
 #include "sqlstates.hpp"
 #include "store/event_id.hpp"
 #include "store/head.hpp"
@@ -30,13 +29,10 @@
 #include "worker/registry.hpp"
 
 extern "C" {
-#include "access/detoast.h"
 #include "access/stratnum.h"
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
 }
-
-#include <set>
 
 namespace chronicle::store {
 
@@ -58,49 +54,6 @@ enum Column {
     metadata,
     column_count = metadata
 };
-
-// --- checking the input ---
-
-void check_size(const NewEvent &event) {
-    size_t bytes =
-        pg::call([&]() noexcept { return toast_raw_datum_size(event.data) + toast_raw_datum_size(event.metadata); });
-    if (bytes > static_cast<size_t>(settings::max_event_bytes))
-        pg::raise(ERRCODE_PROGRAM_LIMIT_EXCEEDED,
-                  {.message = "event is larger than chronicle.max_event_bytes",
-                   .detail = core::json{{"bytes", bytes}, {"limit", settings::max_event_bytes}}.dump(),
-                   .hint = "Keep large payloads in a table of your own and refer to them, or raise the setting."});
-}
-
-void check_append(const Append &append) {
-    catalog::check_name(append.stream, "stream name");
-    catalog::check_not_reserved(append.stream);
-    for (const NewEvent &event : append.events) {
-        catalog::check_name(event.type, "event type");
-        catalog::check_type_not_reserved(event.type);
-        check_size(event);
-    }
-    if (append.expected_version && *append.expected_version < -1)
-        pg::raise(ERRCODE_INVALID_PARAMETER_VALUE,
-                  {.message = "expected_version must be NULL, -1, 0 or a version",
-                   .detail = core::json{{"expected_version", *append.expected_version}}.dump()});
-}
-
-void check_call(const std::vector<Append> &appends) {
-    std::set<std::string_view> streams;
-    std::set<pg::Uuid> ids;
-    for (const Append &append : appends) {
-        check_append(append);
-        if (!streams.insert(append.stream).second)
-            pg::raise(ERRCODE_INVALID_PARAMETER_VALUE,
-                      {.message = "stream \"" + append.stream + "\" stands twice in one call",
-                       .hint = "Put all events of a stream into one batch."});
-        for (const NewEvent &event : append.events)
-            if (event.id && !ids.insert(*event.id).second)
-                pg::raise(event_id_conflict,
-                          {.message = "event id " + pg::uuid_to_string(*event.id) + " occurs twice in one call",
-                           .detail = core::json{{"event_id", pg::uuid_to_string(*event.id)}}.dump()});
-    }
-}
 
 // --- retries ---
 
@@ -517,25 +470,9 @@ Plan find_plan(const std::string &name) {
     return plan;
 }
 
-// A call that fails is no append: last_position() stays what it was.
-class LastPositionScope {
-public:
-    LastPositionScope() : before_(order::last_position()), exceptions_(std::uncaught_exceptions()) {}
-    ~LastPositionScope() {
-        if (pg::unwinding(exceptions_))
-            order::set_last_position(before_);
-    }
-    LastPositionScope(const LastPositionScope &) = delete;
-    LastPositionScope &operator=(const LastPositionScope &) = delete;
-
-private:
-    int64 before_;
-    int exceptions_;
-};
-
 // The input is checked, and the caller may do it.
 std::vector<Appended> append_checked(const std::vector<Append> &appends) {
-    LastPositionScope last_position;
+    order::LastPositionScope last_position;
     pg::call([]() noexcept {
         PreventCommandIfReadOnly("append"); // direct inserts do not ask
         PreventCommandIfParallelMode("append");

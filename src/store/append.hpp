@@ -28,6 +28,9 @@ struct Appended {
 /// check that failed. Each stream may stand once in a call.
 std::vector<Appended> append(const std::vector<Append> &appends);
 
+/// The first step of append(): raises what is wrong with the call itself.
+void check_call(const std::vector<Append> &appends);
+
 /// A JSON array of events as append_events takes it. 22023 with the path (below `path`) of what is wrong.
 std::vector<NewEvent> parse_events(Datum array, const std::string &path);
 

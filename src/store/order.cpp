@@ -289,8 +289,8 @@ int64 reserve_block(Oid sequence) {
 
 void reset(DatabaseOrder *d, Oid database, Oid sequence, int64 reserved) {
     // Of the same database all entries stay. Open transactions: they belong to processes that will take them out
-    // themselves. Finished ones: the extension may be back that they wrote to, when dropping it was undone, and those of
-    // another one make marks late for a moment, never wrong.
+    // themselves. Finished ones: the extension may be back that they wrote to, when dropping it was undone, and those
+    // of another one make marks late for a moment, never wrong.
     if (d->database != database) {
         d->active_count = 0;
         d->ring_count = d->ring_start = d->group_count = 0;

@@ -1,7 +1,7 @@
 // Global order: who may have positions that are not visible yet. The algorithm is told in order.cpp.
 #pragma once
 
-#include "pg/guard.hpp"
+#include "pg/memory.hpp"
 
 extern "C" {
 #include "utils/snapshot.h"
@@ -44,5 +44,21 @@ int64 last_given();
 /// Session state of last_position().
 void set_last_position(int64 position);
 int64 last_position(); // 0: none
+
+/// A call that fails is no append: last_position() stays what it was.
+class LastPositionScope {
+public:
+    LastPositionScope() : before_(last_position()), exceptions_(std::uncaught_exceptions()) {}
+    ~LastPositionScope() {
+        if (pg::unwinding(exceptions_))
+            set_last_position(before_);
+    }
+    LastPositionScope(const LastPositionScope &) = delete;
+    LastPositionScope &operator=(const LastPositionScope &) = delete;
+
+private:
+    int64 before_;
+    int exceptions_;
+};
 
 } // namespace chronicle::store::order
