@@ -35,6 +35,7 @@ SELECT append_event('edge-a', 'Fourth', '{"then": "for ever"}');
 SELECT projection_state('edge')->'n' AS n, stream_version('edge-a');
 
 -- From a position that is still to come; a time that is.
+SELECT append_event('earlier-1', 'Noted');
 SELECT last_position() + 2 AS start \gset
 SELECT create_projection('edge late', handler => 'edge_count', mode => 'inline', categories => '{late}', initial_state => '{"n": 0, "types": []}',
     options => jsonb_build_object('start_from', :start));
