@@ -30,10 +30,11 @@ CREATE FUNCTION leftovers(owner text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE found text[] := '{}';
 BEGIN
     IF current_user <> owner THEN found := found || ('role ' || current_user); END IF;
-    found := found || ARRAY(SELECT 'setting ' || name || ' = ' || setting FROM pg_settings WHERE source = 'session' AND name NOT IN ('application_name', 'statement_timeout', 'lock_timeout', 'search_path') ORDER BY name);
+    found := found || ARRAY(SELECT 'setting ' || name || ' = ' || setting FROM pg_settings WHERE source = 'session' AND name NOT IN ('application_name', 'statement_timeout', 'lock_timeout', 'transaction_timeout', 'search_path') ORDER BY name);
     IF current_setting('search_path') <> '"$user", public' THEN found := found || ('path ' || current_setting('search_path')); END IF;
     IF current_setting('lock_timeout') <> '0' THEN found := found || 'lock_timeout'::text; END IF;
     IF current_setting('statement_timeout') <> '0' THEN found := found || 'statement_timeout'::text; END IF;
+    IF current_setting('transaction_timeout', true) <> '0' THEN found := found || 'transaction_timeout'::text; END IF; -- since PostgreSQL 17
     IF current_setting('my.own', true) <> '' THEN found := found || 'own setting'::text; END IF;
     found := found || ARRAY(SELECT 'temporary ' || relname FROM pg_class WHERE relpersistence = 't' AND relnamespace = pg_my_temp_schema() AND relkind = 'r');
     found := found || ARRAY(SELECT 'prepared ' || name FROM pg_prepared_statements WHERE from_sql);
