@@ -77,6 +77,12 @@ std::string as_json(const Json &value) { return value.dump(); }
 
 } // namespace
 
+// seam_heap() → bigint: the bytes that this process has of malloc, the server's memory contexts included
+CHRONICLE_FUNCTION(seam_heap) {
+    (void)fcinfo;
+    return Int64GetDatum(heap_in_use());
+}
+
 // seam_attempt(sql text) → jsonb: the error's fields as C++ has them after the savepoint is undone; null: no error
 CHRONICLE_FUNCTION(seam_attempt) {
     std::string sql = pg::Arguments(fcinfo).required_text(0, "sql");
