@@ -11,20 +11,20 @@
 // (worker::reserve_node), and so does who claims one. A reservation ends with the batch, or with the process. It only
 // saves work: finish() looks, under the run's lock, whether each is still ready, and repeats the batch if not.
 //
-//                       with the commit comes the claim of the next node, of any run, while the executor has been at it
-//                       for less than 20 ms: so a busy executor waits for the disk once per batch. It takes what nobody
-//                       has in hand, and waits for no lock: this transaction has that of the run. Not with a batch
-//                       that is repeated, or whose node was lost before, or that leaves constraints to check. An error
-//                       in it repeats the batch without it.
+// The commit claims the next node, too, of any run, while the executor has been at it for less than 20 ms: so a busy
+// executor waits for the disk once per batch. It takes what nobody has in hand, and waits for no lock: this transaction
+// has that of the run. Not with a batch that is repeated, or whose node was lost before, or that leaves constraints to
+// check. An error in it repeats the batch without it.
 //
 // Nothing of the run is locked, and no position held, while user code runs: finish() comes last.
 //
 // A batch ends with a member that failed, and with one that has left deferred constraints to check or has set
 // constraints (worker/constraints.cpp).
 //
-// A member that exceeds the budget is rolled back to its savepoint and queued to run alone. A member that fails with a
-// serialization failure, a deadlock or an unavailable lock, a commit that fails, or a run that moved on in between: the
-// whole batch is rolled back, and its first node is repeated alone (its successors were never claimed).
+// A member that exceeds the budget, or fails by what it shares with the others (batch.cpp), is rolled back to its
+// savepoint and queued to run alone. A member that fails with a serialization failure, a deadlock or an unavailable
+// lock, a commit that fails, or a run that moved on in between: the whole batch is rolled back, and its first node is
+// repeated alone (its successors were never claimed).
 //
 // A caller's transaction that has cancelled, paused or signalled the run and stays open holds its lock. finish() waits
 // for it as long as the work took (a second at least); then the batch is rolled back, the executor gives its lease up
