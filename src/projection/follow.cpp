@@ -62,6 +62,7 @@ struct Careful {};
 struct Attempt {
     bool begun = false;
     int64 after = 0, events = 0, failing = 0, good = 0, put_aside = 0;
+    int attempts = 0;
     std::string partition;
     bool set_up = true;
     bool saved = false; // states, position: the commit need not wait for the disk
@@ -245,6 +246,7 @@ Outcome look(const Projection &projection, const worker::Claimant &claimant, Att
         (progress->due_at != 0 && progress->due_at > GetCurrentTimestamp()))
         return Outcome::nothing;
     attempt.after = progress->position;
+    attempt.attempts = progress->attempts;
     bool marked = progress->lease_slot == claimant.slot && progress->lease_generation == claimant.generation;
     if (progress->lease_slot && !marked) {
         if (worker::lease_alive(*progress->lease_slot, progress->lease_generation))
@@ -361,6 +363,7 @@ Outcome follow(const ProjectionPointer &projection, const worker::Claimant &clai
             throw;
         pg::start_transaction();
         record_failure(*projection, {.after = attempt.after,
+                                     .attempts = attempt.attempts,
                                      .events = attempt.events,
                                      .failing = attempt.failing,
                                      .good = attempt.good,

@@ -211,8 +211,8 @@ void record_failure(const Projection &projection, const BatchFailure &failure) {
     access::EngineScope engine;
     lock_projection(projection.id);
     std::optional<Progress> now = read_progress(projection.id);
-    if (!now || !now->is_active() || now->position != failure.after)
-        return; // it has moved on without us
+    if (!now || !now->is_active() || now->position != failure.after || now->attempts != failure.attempts)
+        return; // it has moved on without us, or another that tried between our rollback and this has counted
     const Options &options = projection.options;
     bool is_final = failure.error.sqlstate() == ERRCODE_CRASH_SHUTDOWN;
     if (failure.set_up || is_missing(failure.error.sqlstate())) {

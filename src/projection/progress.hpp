@@ -45,6 +45,7 @@ bool is_passing(const pg::Error &error);
 /// Why a batch failed.
 struct BatchFailure {
     int64 after = 0; // the position that the batch began after
+    int attempts = 0; // failed ones before it
     int64 events = 0; // in the batch
     int64 failing = 0; // the event at which it failed (0: not known), and how many of the batch came before it
     int64 good = 0;
