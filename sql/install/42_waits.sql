@@ -23,8 +23,7 @@ CREATE TABLE chronicle_data.awaited_child (
     parent_execution_id uuid NOT NULL,
     parent_index int NOT NULL,
     child_id uuid NOT NULL,
-    state text COLLATE "C" NOT NULL DEFAULT 'running'
-        CHECK (state IN ('running', 'ended', 'failed', 'noted', 'abandoned')), -- noted: failed, and the parent was told
+    state text COLLATE "C" NOT NULL,           -- running, ended, failed, noted (failed, and the parent was told), abandoned
     CONSTRAINT awaited_child_pkey PRIMARY KEY (call, item)
 ) WITH (autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX awaited_child_running ON chronicle_data.awaited_child (call) WHERE state = 'running';

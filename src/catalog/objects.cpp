@@ -59,6 +59,8 @@ constexpr Named relations[] = {
     {&Objects::execution_pkey, "execution_pkey"},
     {&Objects::node_task, "node_task"},
     {&Objects::node_task_ready, "node_task_ready"},
+    {&Objects::node_result, "node_result"},
+    {&Objects::node_rows, "node_rows"},
     {&Objects::awaited_child, "awaited_child"},
     {&Objects::awaited_child_running, "awaited_child_running"},
     {&Objects::awaited_child_told, "awaited_child_told"},

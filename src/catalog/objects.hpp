@@ -15,7 +15,7 @@ struct Objects {
     Oid event_kind, event_kind_pkey, event_kind_name, event_kind_type;
     Oid event, event_pkey, event_given_id, event_stream_version_key, event_kind_position;
     Oid workflow_event, workflow_event_pkey, workflow_event_execution_version_key;
-    Oid execution, execution_pkey, node_task, node_task_ready;
+    Oid execution, execution_pkey, node_task, node_task_ready, node_result, node_rows;
     Oid awaited_child, awaited_child_running, awaited_child_told;
     Oid snapshot, snapshot_pkey, snapshot_failure, snapshot_failure_pkey;
     Oid event_type; // the composite type chronicle.event

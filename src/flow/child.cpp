@@ -23,6 +23,8 @@
 #include "flow/patience.hpp"
 #include "flow/queue.hpp"
 #include "flow/start.hpp"
+#include "catalog/objects.hpp"
+#include "pg/relation.hpp"
 #include "pg/xact.hpp"
 #include "worker/registry.hpp"
 
@@ -43,12 +45,16 @@ int64 next_call() {
     return next.run()[0].int8(1);
 }
 
-pg::Uuid start_child(const WaitingNode &waiting, const std::string &input, std::optional<int> item) {
+Startable called(const WaitingNode &waiting) {
     const core::json &wait = waiting.wait;
-    Startable what{.workflow_id = wait.at("workflow").get<std::string>(),
-                   .definition_id = wait.at("definition").get<int64>(),
-                   .version = wait.at("version").get<int>(),
-                   .owner = wait.at("owner").get<std::string>()};
+    return {.workflow_id = wait.at("workflow").get<std::string>(),
+            .definition_id = wait.at("definition").get<int64>(),
+            .version = wait.at("version").get<int>(),
+            .owner = wait.at("owner").get<std::string>()};
+}
+
+StartRequest call_of(const WaitingNode &waiting, const std::string &input, std::optional<int> item) {
+    const core::json &wait = waiting.wait;
     StartRequest request{.input = input, .priority = waiting.execution.priority, .started_by = waiting.execution.owner};
     request.parent = ParentCall{.execution = waiting.execution.id,
                                 .node = waiting.node.id,
@@ -59,17 +65,20 @@ pg::Uuid start_child(const WaitingNode &waiting, const std::string &input, std::
                       {"parentNodeId", waiting.node.id}};
     if (item && wait.value("map", false))
         request.origin["item"] = *item;
-    return start_execution(what, request);
+    return request;
 }
 
-void await_child(const WaitingNode &waiting, const pg::Uuid &child, int item) {
-    static constexpr Oid types[] = {INT8OID, INT4OID, UUIDOID, INT4OID, UUIDOID};
-    static pg::Statement insert{"INSERT INTO chronicle_data.awaited_child (call, item, parent_execution_id, "
-                                "parent_index, child_id) VALUES ($1, $2, $3, $4, $5)",
-                                types};
-    pg::Values values;
-    values.int8(waiting.wait.at("call").get<int64>()).int4(item).uuid(waiting.execution.id).int4(waiting.index);
-    insert.run(values.uuid(child));
+// The children of items from `first` on. (Columns in the table's order, sql/install/42_waits.sql.)
+void await_children(const WaitingNode &waiting, int first, const std::vector<pg::Uuid> &children) {
+    pg::TableWriter writer(catalog::objects().awaited_child);
+    int64 call = waiting.wait.at("call").get<int64>();
+    for (const pg::Uuid &child : children) {
+        pg::Values row;
+        row.int8(call).int4(first++).uuid(waiting.execution.id).int4(waiting.index).uuid(child).text("running");
+        writer.add(row.datums(), row.null_flags());
+    }
+    writer.flush();
+    pg::TableWriter::next_command();
 }
 
 void store_items(int64 call, const std::string &items) {
@@ -93,10 +102,10 @@ void start_items(const WaitingNode &waiting, int64 first, int64 last) {
     std::map<int, std::string> items;
     for (uint64 i = 0; i < rows.count; i++)
         items.emplace(rows[i].int4(1), rows[i].jsonb(2));
-    for (const auto &[item, input] : items) {
-        await_child(waiting, start_child(waiting, input, item), item);
-        pg::check_interrupts();
-    }
+    std::vector<StartRequest> requests;
+    for (const auto &[item, input] : items)
+        requests.push_back(call_of(waiting, input, item));
+    await_children(waiting, static_cast<int>(first), start_executions(called(waiting), requests));
 }
 
 struct Failed {
@@ -272,12 +281,13 @@ std::optional<pg::Error> begin_children(WaitingNode &waiting) {
         return std::nullopt;
     }
     bool awaited = wait.value("await", true);
+    std::string input = core::write_json(wait.at("input"));
     pg::Uuid child =
-        start_child(waiting, core::write_json(wait.at("input")), awaited ? std::optional(0) : std::nullopt);
+        start_execution(called(waiting), call_of(waiting, input, awaited ? std::optional(0) : std::nullopt));
     wait.erase("input");
     wait["childExecutionId"] = core::uuid_to_text(child);
     if (awaited)
-        await_child(waiting, child, 0);
+        await_children(waiting, 0, {child});
     return std::nullopt;
 }
 

@@ -3,6 +3,9 @@
 
 #include "flow/child.hpp"
 #include "flow/limits.hpp"
+#include "catalog/objects.hpp"
+#include "pg/relation.hpp"
+#include "store/order.hpp"
 #include "sqlstates.hpp"
 #include "worker/registry.hpp"
 
@@ -173,6 +176,26 @@ Event make_node_event(const Execution &execution, const core::Node &node, const 
     return event;
 }
 
+Event begin_execution(Execution &execution, TimestampTz now) {
+    static constexpr Oid types[] = {UUIDOID, TIMESTAMPTZOID, TIMESTAMPTZOID};
+    static pg::Statement update{"UPDATE chronicle_data.execution SET status = 'running', started_at = $2, "
+                                "timeout_at = $3 WHERE execution_id = $1",
+                                types};
+    std::optional<double> timeout = stored_definition(execution.definition_id)->graph.timeout_ms;
+    pg::Values values;
+    values.uuid(execution.id).time(now);
+    timeout ? values.time(timeout_from(now, *timeout)) : values.null();
+    update.run(values);
+    if (timeout)
+        worker::announce_scheduler(); // it sets its clock
+    execution.status = "running";
+    execution.started_at = now;
+    Event started = make_event(execution, "WorkflowStarted", now);
+    started.data["totalNodes"] = execution.total_nodes;
+    started.data["version"] = execution.version;
+    return started;
+}
+
 void complete_execution(const Execution &execution, int completed_nodes, std::vector<Event> &events) {
     TimestampTz now = GetCurrentTimestamp();
     Event event = make_event(execution, "WorkflowCompleted", now);
@@ -204,53 +227,47 @@ void end_early(const Execution &execution, const Ending &ending, int completed_n
 }
 
 void insert_result(const Execution &execution, const core::Node &node, const NodeResult &result) {
-    static constexpr Oid result_types[] = {UUIDOID,        INT4OID, TEXTOID,      TEXTOID,  INT4OID, TIMESTAMPTZOID,
-                                           TIMESTAMPTZOID, INT8OID, INT4ARRAYOID, JSONBOID, BOOLOID, JSONBOID};
-    static pg::Statement insert{"INSERT INTO chronicle_data.node_result (execution_id, node_index, node_id, status, "
-                                "attempts, started_at, ended_at, "
-                                "records_processed, live_edges, output, output_truncated, columns) "
-                                "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
-                                result_types};
-    static constexpr Oid chunk_types[] = {UUIDOID, INT4OID, INT4OID, BYTEAOID};
-    static pg::Statement insert_chunk{
-        "INSERT INTO chronicle_data.node_rows (execution_id, node_index, chunk, rows) VALUES ($1, $2, $3, $4)",
-        chunk_types};
-    pg::Values values;
-    values.uuid(execution.id).int4(result.index).text(node.id).text(result.status).int4(result.attempts);
-    result.started_at ? values.time(*result.started_at) : values.null();
-    values.time(result.ended_at).maybe_int8(result.records).add(pg::make_int_array(result.live_edges));
-    result.output ? values.jsonb(*result.output) : values.null();
-    values.boolean(result.truncated);
-    result.columns ? values.jsonb(*result.columns) : values.null();
-    insert.run(values);
+    pg::Values row;
+    row.uuid(execution.id).int4(result.index).text(node.id).text(result.status).int4(result.attempts);
+    result.started_at ? row.time(*result.started_at) : row.null();
+    row.time(result.ended_at).maybe_int8(result.records).add(pg::make_int_array(result.live_edges));
+    result.output ? row.jsonb(*result.output) : row.null();
+    row.boolean(result.truncated);
+    result.columns ? row.jsonb(*result.columns) : row.null();
+    pg::TableWriter(catalog::objects().node_result).insert(row.datums(), row.null_flags());
     for (size_t i = 0; i < result.chunks.size(); i++) {
-        pg::Values of_chunk;
-        of_chunk.uuid(execution.id).int4(result.index).int4(static_cast<int>(i));
-        insert_chunk.run(of_chunk.text(result.chunks[i])); // bytea has the form of text: a length and bytes
+        pg::Values chunk;
+        chunk.uuid(execution.id).int4(result.index).int4(static_cast<int>(i));
+        chunk.text(result.chunks[i]); // bytea has the form of text: a length and bytes
+        pg::TableWriter(catalog::objects().node_rows).insert(chunk.datums(), chunk.null_flags());
     }
 }
 
-void enqueue(const Execution &execution, const core::Definition &graph, const std::vector<int> &nodes,
-             const std::vector<int> &alone, std::optional<TimestampTz> not_before) {
-    static constexpr Oid types[] = {UUIDOID, INT4OID, TEXTOID, TEXTOID,       INT4OID,
-                                    BOOLOID, TEXTOID, INT4OID, TIMESTAMPTZOID};
-    static pg::Statement insert{"INSERT INTO chronicle_data.node_task (execution_id, node_index, node_id, owner, "
-                                "priority, alone, state, attempt, due_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-                                types};
-    if (nodes.empty())
-        return;
+void add_tasks(pg::TableWriter &writer, const Execution &execution, const core::Definition &graph,
+               const std::vector<int> &nodes, const std::vector<int> &alone, std::optional<TimestampTz> not_before) {
     bool held = execution.status == "paused" || execution.waits_for_slot;
     const char *state = held ? "held" : not_before ? "scheduled" : "ready";
     for (int index : nodes) {
         const core::Node &node = graph.nodes[static_cast<size_t>(index)];
         bool by_itself = node.own_transaction || std::find(alone.begin(), alone.end(), index) != alone.end();
-        pg::Values values;
-        values.uuid(execution.id).int4(index).text(node.id).text(execution.owner);
-        values.int4(task_priority(execution, node)).boolean(by_itself).text(state);
-        values.int4(attempts_before(execution, node));
-        not_before ? values.time(*not_before) : values.null();
-        insert.run(values);
+        pg::Values row;
+        row.uuid(execution.id).int4(index).text(node.id).text(state).text(execution.owner);
+        row.int4(task_priority(execution, node)).int8(store::order::allocate(1).first);
+        row.int4(attempts_before(execution, node)).int4(0).boolean(by_itself).time(GetCurrentTimestamp());
+        not_before ? row.time(*not_before) : row.null();
+        row.boolean(false).boolean(false).null().null().null().null().boolean(false);
+        writer.add(row.datums(), row.null_flags());
     }
+}
+
+void enqueue(const Execution &execution, const core::Definition &graph, const std::vector<int> &nodes,
+             const std::vector<int> &alone, std::optional<TimestampTz> not_before) {
+    if (nodes.empty())
+        return;
+    pg::TableWriter writer(catalog::objects().node_task);
+    add_tasks(writer, execution, graph, nodes, alone, not_before);
+    writer.flush();
+    pg::TableWriter::next_command();
     announce_ready_of(execution.owner);
 }
 

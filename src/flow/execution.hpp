@@ -7,6 +7,7 @@
 #include "flow/definition.hpp"
 #include "flow/journal.hpp"
 #include "flow/run_state.hpp"
+#include "pg/relation.hpp"
 
 namespace chronicle::flow {
 
@@ -74,6 +75,8 @@ bool is_over(const std::string &status);
 /// CH031: unknown, or not for the current user to see.
 [[noreturn]] void raise_unknown_execution(const pg::Uuid &id);
 
+/// The run's first node begins; the caller holds its lock, in an EngineScope, and writes the event.
+Event begin_execution(Execution &execution, TimestampTz now);
 /// Ends the run; the caller holds its lock, in an EngineScope. Appends the event to `events`.
 void complete_execution(const Execution &execution, int completed_nodes, std::vector<Event> &events);
 void end_early(const Execution &execution, const Ending &ending, int completed_nodes, std::vector<Event> &events);
@@ -98,6 +101,9 @@ void insert_result(const Execution &execution, const core::Node &node, const Nod
 /// held; with `not_before` they wait for that time.
 void enqueue(const Execution &execution, const core::Definition &graph, const std::vector<int> &nodes,
              const std::vector<int> &alone, std::optional<TimestampTz> not_before = {});
+/// Only their rows, of which several runs may share a writer. In an EngineScope.
+void add_tasks(pg::TableWriter &writer, const Execution &execution, const core::Definition &graph,
+               const std::vector<int> &nodes, const std::vector<int> &alone, std::optional<TimestampTz> not_before);
 /// Attempts at a node that its retry policy does not count.
 int attempts_before(const Execution &execution, const core::Node &node);
 /// The place of a node in the queue: the run's priority and its own.

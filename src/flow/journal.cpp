@@ -3,6 +3,7 @@
 #include "catalog/objects.hpp"
 #include "pg/lock.hpp"
 #include "pg/relation.hpp"
+#include "pg/spi.hpp"
 #include "store/event_id.hpp"
 #include "store/order.hpp"
 #include "worker/registry.hpp"
@@ -35,6 +36,21 @@ int64 last_version(const pg::Uuid &execution) {
 
 void lock_execution(const pg::Uuid &execution) { pg::lock(pg::LockKind::execution, key_of(execution)); }
 bool try_lock_execution(const pg::Uuid &execution) { return pg::try_lock(pg::LockKind::execution, key_of(execution)); }
+bool is_locked(const pg::Uuid &execution) { return pg::is_locked(pg::LockKind::execution, key_of(execution)); }
+
+namespace {
+
+// What it is made of lives until the writer's flush().
+void add_event(pg::TableWriter &writer, const pg::Uuid &execution, Datum actor, const Event &event, int64 version,
+               int64 position, int64 floor) {
+    pg::Values row;
+    row.int8(position).uuid(execution).int8(version).time(event.at).int8(floor);
+    row.uuid(store::make_event_id(event.at, position)).text(event.type).add(actor).maybe_text(event.node_id);
+    row.jsonb(core::write_json(event.data));
+    writer.add(row.datums(), row.null_flags());
+}
+
+} // namespace
 
 int64 write_events(const pg::Uuid &execution, const std::string &actor, const std::vector<Event> &events,
                    std::optional<int64> last) {
@@ -43,29 +59,32 @@ int64 write_events(const pg::Uuid &execution, const std::string &actor, const st
     worker::announce_appended(worker::log_of_runs);
     int64 version = last ? *last : last_version(execution);
     pg::TableWriter writer(catalog::objects().workflow_event, pg::Placement::together);
-    Datum id = pg::make_uuid(execution), actor_text = pg::make_text(actor);
+    Datum actor_text = pg::make_text(actor);
     size_t written = 0;
     while (written < events.size()) {
         int count = static_cast<int>(std::min<size_t>(events.size() - written, store::order::max_allocation));
         store::order::Allocation allocated = store::order::allocate(count);
         for (int i = 0; i < count; i++, written++) {
-            const Event &event = events[written];
-            Datum values[] = {Int64GetDatum(allocated.first + i),
-                              id,
-                              Int64GetDatum(++version),
-                              TimestampTzGetDatum(event.at),
-                              Int64GetDatum(allocated.floor),
-                              pg::make_uuid(store::make_event_id(event.at, allocated.first + i)),
-                              pg::make_text(event.type),
-                              actor_text,
-                              event.node_id ? pg::make_text(*event.node_id) : Datum(0),
-                              pg::make_jsonb(core::write_json(event.data))};
-            bool nulls[std::size(values)] = {};
-            nulls[8] = !event.node_id;
-            writer.insert(values, nulls);
+            add_event(writer, execution, actor_text, events[written], ++version, allocated.first + i, allocated.floor);
+            writer.flush();
         }
     }
     return version;
+}
+
+void write_first_events(const std::string &actor, const std::vector<std::pair<pg::Uuid, Event>> &events) {
+    worker::announce_appended(worker::log_of_runs);
+    pg::TableWriter writer(catalog::objects().workflow_event, pg::Placement::together);
+    Datum actor_text = pg::make_text(actor);
+    size_t written = 0;
+    while (written < events.size()) {
+        int count = static_cast<int>(std::min<size_t>(events.size() - written, store::order::max_allocation));
+        store::order::Allocation allocated = store::order::allocate(count);
+        for (int i = 0; i < count; i++, written++)
+            add_event(writer, events[written].first, actor_text, events[written].second, 1, allocated.first + i,
+                      allocated.floor);
+        writer.flush();
+    }
 }
 
 } // namespace chronicle::flow

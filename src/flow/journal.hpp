@@ -18,6 +18,7 @@ struct Event {
 /// Takes the run's lock until the end of the transaction. First in the lock order; see README.md.
 void lock_execution(const pg::Uuid &execution);
 bool try_lock_execution(const pg::Uuid &execution);
+bool is_locked(const pg::Uuid &execution);
 
 /// The number of the run's newest event, by the newest committed state and what this transaction has written.
 int64 last_version(const pg::Uuid &execution);
@@ -26,5 +27,7 @@ int64 last_version(const pg::Uuid &execution);
 /// run's lock. `actor` is the workflow's owner, or who called. `last`: last_version(), if the caller knows it.
 int64 write_events(const pg::Uuid &execution, const std::string &actor, const std::vector<Event> &events,
                    std::optional<int64> last = {});
+/// The same for the first events of new runs, one each.
+void write_first_events(const std::string &actor, const std::vector<std::pair<pg::Uuid, Event>> &events);
 
 } // namespace chronicle::flow

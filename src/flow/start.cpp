@@ -10,6 +10,7 @@
 #include "flow/json.hpp"
 #include "flow/limits.hpp"
 
+#include "catalog/objects.hpp"
 #include "sqlstates.hpp"
 #include "worker/registry.hpp"
 
@@ -45,16 +46,38 @@ std::optional<pg::Uuid> find_by_key(const Startable &what, const StartRequest &r
     return id;
 }
 
-// False: another run has the key.
-bool queue(Execution &execution, const core::Definition &graph, const StartRequest &request) {
-    TimestampTz now = GetCurrentTimestamp();
-    bool later = request.run_at && *request.run_at > now;
-    core::RunState state = core::initial_state(graph);
-    core::Decision decision = core::start(graph, state);
+Execution new_execution(const Startable &what, const core::Definition &graph, int priority) {
+    return {.id = pg::new_uuid(),
+            .workflow_id = what.workflow_id,
+            .workflow_name = graph.name.empty() ? what.workflow_id : graph.name,
+            .owner = what.owner,
+            .status = "pending",
+            .version = what.version,
+            .definition_id = what.definition_id,
+            .priority = priority,
+            .total_nodes = static_cast<int>(graph.nodes.size()),
+            .input = {},
+            .started_at = {}};
+}
+
+Event queued_event(const Execution &execution, const StartRequest &request, TimestampTz now) {
     Event queued = make_event(execution, "WorkflowQueued", now);
     queued.data["totalNodes"] = execution.total_nodes;
     queued.data["version"] = execution.version;
     queued.data.update(request.origin);
+    return queued;
+}
+
+std::vector<int> first_nodes(const core::Definition &graph) {
+    core::RunState state = core::initial_state(graph);
+    return core::start(graph, state).ready;
+}
+
+// False: another run has the key.
+bool queue(Execution &execution, const core::Definition &graph, const StartRequest &request) {
+    TimestampTz now = GetCurrentTimestamp();
+    bool later = request.run_at && *request.run_at > now;
+    Event queued = queued_event(execution, request, now);
     if (later)
         queued.data["runAt"] = time_text(*request.run_at);
 
@@ -62,8 +85,8 @@ bool queue(Execution &execution, const core::Definition &graph, const StartReque
     if (!insert_execution(execution, request, now))
         return false;
     execution.waits_for_slot = !later && !has_slot(execution, graph);
-    enqueue(execution, graph, decision.ready, {}, later ? request.run_at : std::nullopt);
-    write_events(execution.id, execution.owner, {queued});
+    enqueue(execution, graph, first_nodes(graph), {}, later ? request.run_at : std::nullopt);
+    write_first_events(execution.owner, {{execution.id, queued}});
     return true;
 }
 
@@ -75,38 +98,60 @@ void check_enabled(const Startable &what) {
                   {.message = "workflow \"" + what.workflow_id + "\" is disabled"});
 }
 
-bool insert_execution(const Execution &execution, const StartRequest &request, TimestampTz now) {
-    static constexpr Oid types[] = {UUIDOID, TEXTOID, INT4OID,        INT8OID,  TEXTOID,  TEXTOID,        INT4OID,
-                                    INT4OID, TEXTOID, TIMESTAMPTZOID, JSONBOID, JSONBOID, TIMESTAMPTZOID, TEXTOID,
-                                    UUIDOID, TEXTOID, INT8OID,        INT4OID,  INT4OID};
-#define INSERT_EXECUTION                                                                                               \
-    "INSERT INTO chronicle_data.execution (execution_id, workflow_id, version, definition_id, owner, started_by, "     \
-    "priority, total_nodes, status, queued_at, input, metadata, run_at, idempotency_key, "                             \
-    "parent_execution_id, parent_node, parent_call, parent_item, depth) "                                              \
-    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)"
-    static pg::Statement insert{INSERT_EXECUTION, types};
-    static pg::Statement insert_once{
-        INSERT_EXECUTION " ON CONFLICT (workflow_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING",
-        types};
-#undef INSERT_EXECUTION
-    pg::Values values;
-    values.uuid(execution.id).text(execution.workflow_id).int4(execution.version).int8(execution.definition_id);
-    values.text(execution.owner);
-    values.text(request.started_by
-                    ? *request.started_by
-                    : std::string(pg::call([]() noexcept { return GetUserNameFromId(GetSessionUserId(), false); })));
-    values.int4(execution.priority).int4(execution.total_nodes).text(execution.status).time(now);
-    values.jsonb(request.input).jsonb(request.metadata);
-    request.run_at ? values.time(*request.run_at) : values.null();
-    values.maybe_text(request.idempotency_key);
+namespace {
+
+// The columns up to `metadata`, in the table's order. (The ones after that come later in a run's life.)
+pg::Values describe(const Execution &execution, const StartRequest &request, TimestampTz now) {
+    pg::Values row;
+    row.uuid(execution.id).text(execution.workflow_id).int4(execution.version).int8(execution.definition_id);
+    row.text(execution.owner);
+    row.text(request.started_by
+                 ? *request.started_by
+                 : std::string(pg::call([]() noexcept { return GetUserNameFromId(GetSessionUserId(), false); })));
+    row.text(execution.status).int4(execution.priority).int4(execution.total_nodes).time(now);
+    request.run_at ? row.time(*request.run_at) : row.null();
+    row.null().null().null().null().null(); // started_at, ended_at, completed_nodes, failed_node, error
     if (const std::optional<ParentCall> &parent = request.parent) {
-        values.uuid(parent->execution).text(parent->node).int8(parent->call);
-        parent->item ? values.int4(*parent->item) : values.null();
-        values.int4(parent->depth);
+        row.uuid(parent->execution).text(parent->node).int8(parent->call);
+        parent->item ? row.int4(*parent->item) : row.null();
+        row.int4(parent->depth);
     } else {
-        values.null().null().null().null().int4(0);
+        row.null().null().null().null().int4(0);
     }
-    return (request.idempotency_key ? insert_once : insert).run(values).count > 0;
+    row.maybe_text(request.idempotency_key).jsonb(request.input).jsonb(request.metadata);
+    return row;
+}
+
+// Without an idempotency key: by a writer, which several runs may share.
+void add_execution(pg::TableWriter &writer, const Execution &execution, const StartRequest &request, TimestampTz now) {
+    pg::Values row = describe(execution, request, now);
+    row.null().null().null(); // timeout_at, ending, attempts_before
+    writer.add(row.datums(), row.null_flags());
+}
+
+} // namespace
+
+bool insert_execution(const Execution &execution, const StartRequest &request, TimestampTz now) {
+    static constexpr Oid types[] = {UUIDOID,        TEXTOID, INT4OID, INT8OID,        TEXTOID,        TEXTOID,
+                                    TEXTOID,        INT4OID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
+                                    TIMESTAMPTZOID, INT4OID, TEXTOID, TEXTOID,        UUIDOID,        TEXTOID,
+                                    INT8OID,        INT4OID, INT4OID, TEXTOID,        JSONBOID,       JSONBOID};
+    static pg::Statement insert_once{
+        "INSERT INTO chronicle_data.execution (execution_id, workflow_id, version, definition_id, owner, started_by, "
+        "status, priority, total_nodes, queued_at, run_at, started_at, ended_at, completed_nodes, failed_node, error, "
+        "parent_execution_id, parent_node, parent_call, parent_item, depth, idempotency_key, input, metadata) "
+        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, "
+        "$23, $24) ON CONFLICT (workflow_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING",
+        types};
+    if (request.idempotency_key) {
+        pg::Values row = describe(execution, request, now);
+        return insert_once.run(row).count > 0;
+    }
+    pg::TableWriter writer(catalog::objects().execution);
+    add_execution(writer, execution, request, now);
+    writer.flush();
+    pg::TableWriter::next_command();
+    return true;
 }
 
 std::optional<Startable> find_startable(const std::string &workflow, std::optional<int32> version) {
@@ -150,21 +195,44 @@ pg::Uuid start_execution(const Startable &what, const StartRequest &request) {
             if (std::optional<pg::Uuid> found = find_by_key(what, request))
                 return *found;
         check_enabled(what);
-        Execution execution{.id = pg::new_uuid(),
-                            .workflow_id = what.workflow_id,
-                            .workflow_name = graph.name.empty() ? what.workflow_id : graph.name,
-                            .owner = what.owner,
-                            .status = "pending",
-                            .version = what.version,
-                            .definition_id = what.definition_id,
-                            .priority = request.priority,
-                            .total_nodes = static_cast<int>(graph.nodes.size()),
-                            .input = {},
-                            .started_at = {}};
+        Execution execution = new_execution(what, graph, request.priority);
         if (queue(execution, graph, request))
             return execution.id;
         pg::check_interrupts(); // the key's run: the next look finds it, or it is gone again
     }
+}
+
+std::vector<pg::Uuid> start_executions(const Startable &what, const std::vector<StartRequest> &requests) {
+    std::shared_ptr<const StoredDefinition> definition = stored_definition(what.definition_id);
+    const core::Definition &graph = definition->graph;
+    std::vector<pg::Uuid> ids;
+    if (!graph.concurrency.is_null()) { // each asks for a slot
+        for (const StartRequest &request : requests)
+            ids.push_back(start_execution(what, request));
+        return ids;
+    }
+    if (requests.empty())
+        return ids;
+    check_enabled(what);
+    access::EngineScope engine;
+    pg::TableWriter executions(catalog::objects().execution), tasks(catalog::objects().node_task);
+    std::vector<std::pair<pg::Uuid, Event>> events;
+    std::vector<int> first = first_nodes(graph);
+    TimestampTz now = 0;
+    for (const StartRequest &request : requests) {
+        now = std::max(GetCurrentTimestamp(), now + 1); // their order is to be seen
+        Execution execution = new_execution(what, graph, request.priority);
+        add_execution(executions, execution, request, now);
+        add_tasks(tasks, execution, graph, first, {}, std::nullopt);
+        events.emplace_back(execution.id, queued_event(execution, request, now));
+        ids.push_back(execution.id);
+    }
+    executions.flush();
+    tasks.flush();
+    pg::TableWriter::next_command();
+    write_first_events(what.owner, events);
+    announce_ready_of(what.owner);
+    return ids;
 }
 
 namespace {

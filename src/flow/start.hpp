@@ -36,6 +36,9 @@ struct StartRequest {
 /// its input is another). 55000 when the workflow is disabled.
 pg::Uuid start_execution(const Startable &what, const StartRequest &request);
 
+/// The same for several of one workflow at once, in their order: without run_at and idempotency keys.
+std::vector<pg::Uuid> start_executions(const Startable &what, const std::vector<StartRequest> &requests);
+
 /// Only its row: false when its idempotency key has a run already. In an EngineScope.
 bool insert_execution(const Execution &execution, const StartRequest &request, TimestampTz now);
 

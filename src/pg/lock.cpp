@@ -34,6 +34,16 @@ bool try_lock(LockKind kind, uint64 key, LOCKMODE mode) {
     return call([&]() noexcept { return LockAcquire(&tag, mode, false, true); }) != LOCKACQUIRE_NOT_AVAIL;
 }
 
+bool is_locked(LockKind kind, uint64 key) {
+    LOCKTAG tag = lock_tag(kind, key);
+    return call([&]() noexcept {
+        LockAcquireResult result = LockAcquire(&tag, ExclusiveLock, false, true);
+        if (result != LOCKACQUIRE_NOT_AVAIL)
+            (void)LockRelease(&tag, ExclusiveLock, false);
+        return result == LOCKACQUIRE_NOT_AVAIL;
+    });
+}
+
 bool try_lock_for_session(LockKind kind, uint64 key) {
     LOCKTAG tag = lock_tag(kind, key);
     // Session locks of the default method outlive an idle process's exit (ShutdownPostgres frees only this one's), and

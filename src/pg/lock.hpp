@@ -34,6 +34,8 @@ bool lock(LockKind kind, uint64 key, LOCKMODE mode = ExclusiveLock);
 std::optional<bool> lock_if_free(LockKind kind, uint64 key, LOCKMODE mode = ExclusiveLock);
 /// Whether it could be taken (or was held already) without waiting.
 bool try_lock(LockKind kind, uint64 key, LOCKMODE mode = ExclusiveLock);
+/// Somebody else holds it, or waits for it.
+bool is_locked(LockKind kind, uint64 key);
 /// For the process instead of the transaction: freed by its exit.
 bool try_lock_for_session(LockKind kind, uint64 key);
 

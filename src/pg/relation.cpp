@@ -217,6 +217,10 @@ void TableWriter::flush() {
     });
 }
 
+void TableWriter::next_command() {
+    call([]() noexcept { CommandCounterIncrement(); });
+}
+
 RowReader::RowReader(Oid table)
     : table_(table, AccessShareLock), slot_(call([&]() noexcept { return table_slot_create(table_.get(), nullptr); })),
       exceptions_(std::uncaught_exceptions()) {}

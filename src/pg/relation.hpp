@@ -48,6 +48,8 @@ public:
     }
     /// The same, many at once: what was added is in the table after flush(). Values must live until then.
     void add(const Datum *values, const bool *nulls);
+    /// A row that this process has inserted is seen by what runs after this.
+    static void next_command();
     void flush();
 
     struct State; // what is kept

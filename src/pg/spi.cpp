@@ -55,6 +55,7 @@ Values &Values::add(Datum value, bool is_null) {
         raise(ERRCODE_TOO_MANY_ARGUMENTS, {.message = "too many parameters for one statement"});
     datums_[count_] = value;
     nulls_[count_] = is_null ? 'n' : ' ';
+    null_flags_[count_] = is_null;
     count_++;
     return *this;
 }

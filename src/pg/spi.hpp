@@ -24,7 +24,7 @@ private:
     int exceptions_;
 };
 
-/// The values of a statement's parameters, in order.
+/// The values of a statement's parameters, in order; or of a row's columns.
 class Values {
 public:
     static constexpr int capacity = 32;
@@ -42,10 +42,12 @@ public:
     int count() const { return count_; }
     Datum *datums() { return datums_; }
     const char *nulls() const { return nulls_; }
+    const bool *null_flags() const { return null_flags_; } // of a row (relation.hpp)
 
 private:
     Datum datums_[capacity];
     char nulls_[capacity + 1] = {};
+    bool null_flags_[capacity] = {};
     int count_ = 0;
 };
 
