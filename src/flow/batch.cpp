@@ -50,9 +50,9 @@ const std::string &check_size(const std::string &value) {
     return value;
 }
 
-Execution require_execution(const pg::Uuid &id) {
-    std::optional<Execution> found = find_execution(id);
-    if (!found || found->status == "pending" || is_over(found->status))
+Execution require_execution(const Claim &claim) {
+    std::optional<Execution> found = find_execution(claim.execution);
+    if (!found || is_over(found->status) || (found->status == "pending" && !claim.reserved))
         throw LeaseLost{};
     return *std::move(found);
 }
@@ -62,14 +62,7 @@ Execution require_execution(const pg::Uuid &id) {
 Batch::Batch(const Claim &claim, const Claimant &claimant, bool alone)
     : claim_(claim), claimant_(claimant), alone_(alone) {
     access::EngineScope engine;
-    execution_ = require_execution(claim.execution);
-    definition_ = stored_definition(execution_.definition_id);
-    known_ = take_remembered(claim.execution);
-    if (known_)
-        catch_up(*known_, claim.execution, graph());
-    else
-        known_ = load_state(claim.execution, graph());
-    state_ = known_->state;
+    load();
     check_still_claimed();
     const char *owner = execution_.owner.c_str();
     owner_role_ = pg::call([&]() noexcept { return get_role_oid(owner, true); });
@@ -79,6 +72,24 @@ Batch::Batch(const Claim &claim, const Claimant &claimant, bool alone)
     }
     alone_ = alone_ || execution_.status == "paused"; // what runs already ends; nothing else begins
     begun_ = GetCurrentTimestamp();
+}
+
+Batch::Batch(const Claim &reserved, const Batch &company, size_t members)
+    : claim_(reserved), claimant_(company.claimant_), alone_(false), members_before_(members),
+      owner_role_(company.owner_role_), begun_(company.begun_) {
+    access::EngineScope engine;
+    load();
+}
+
+void Batch::load() {
+    execution_ = require_execution(claim_);
+    definition_ = stored_definition(execution_.definition_id);
+    known_ = take_remembered(claim_.execution);
+    if (known_)
+        catch_up(*known_, claim_.execution, graph());
+    else
+        known_ = load_state(claim_.execution, graph());
+    state_ = known_->state;
 }
 
 // Who cancelled the node between our claim and the start of our job found nobody to interrupt.
@@ -188,7 +199,7 @@ void Batch::run_member(int node, int attempt, int deadline_ms) {
         throw LeaseLost{};
     if (error) {
         worker::clean_session();
-        if ((budgeted && timed_out) || (!members_.empty() && may_come_of_company(*error))) { // no failure
+        if ((budgeted && timed_out) || (in_company() && may_come_of_company(*error))) { // no failure
             run_alone_later(node);
             return;
         }
@@ -228,7 +239,14 @@ void Batch::follow(int node) {
 int Batch::budget_left() const { return batch_budget_ms - static_cast<int>((GetCurrentTimestamp() - begun_) / 1000); }
 
 bool Batch::is_full() const {
-    return budget_left() <= 0 || static_cast<int>(members_.size()) >= settings::worker_batch || constraints_set_;
+    return budget_left() <= 0 || constraints_set_ ||
+           static_cast<int>(members_before_ + members_.size()) >= settings::worker_batch;
+}
+
+bool Batch::may_have_company() const {
+    return !alone_ && !claim_.begun && !claim_.compensating && graph().concurrency.is_null() &&
+           !graph().nodes[static_cast<size_t>(claim_.node_index)].own_transaction && !members_.back().failure &&
+           !is_full();
 }
 
 bool Batch::may_run_here(int node) const {
@@ -247,8 +265,13 @@ void Batch::run() {
         members_.push_back(std::move(member));
         return;
     }
-    run_member(claim_.node_index, claim_.attempt, 0);
-    if (alone_ || graph().nodes[static_cast<size_t>(claim_.node_index)].own_transaction)
+    if (claim_.reserved) {
+        if (!may_run_here(claim_.node_index))
+            return;
+        core::mark_running(state_, claim_.node_index);
+    }
+    run_member(claim_.node_index, claim_.attempt, claim_.reserved ? budget_left() : 0);
+    if (members_.empty() || alone_ || graph().nodes[static_cast<size_t>(claim_.node_index)].own_transaction)
         return;
     bool left_over = false;
     while (!ready_.empty() && !members_.back().failure) {

@@ -30,6 +30,8 @@ struct Member {
 class Batch {
 public:
     Batch(const Claim &claim, const Claimant &claimant, bool alone);
+    /// Of another run's node, that nobody has claimed: in the transaction of `company`, in which so many have run.
+    Batch(const Claim &reserved, const Batch &company, size_t members);
     /// Runs the claimed node, then what became ready, within the limits.
     void run();
     /// Records that the claimed node failed, without running it.
@@ -37,6 +39,10 @@ public:
     /// Everything that is to be stored, and the graph's next step. The caller commits.
     void finish();
     size_t size() const { return members_.size(); }
+    /// After run(): code of other runs may follow in this transaction.
+    bool may_have_company() const;
+    /// After run() of company: others may follow.
+    bool may_go_on() const { return !is_full(); }
     /// After finish(): another node may be claimed in this transaction.
     bool may_claim() const { return !alone_ && !constraints_set_; }
     /// After finish(): what is to be remembered when the commit is done; nothing: the run is over.
@@ -44,6 +50,8 @@ public:
 
     // What nodes ask for.
     const Execution &execution() const { return execution_; }
+    const Claim &claim() const { return claim_; }
+    const Claimant &claimant() const { return claimant_; }
     const core::Definition &graph() const { return definition_->graph; }
     /// The node as it runs here: itself, or its compensation.
     const core::Node &described(int node) const;
@@ -71,8 +79,11 @@ private:
     bool is_full() const;
     void record();
     int64 patience() const;
+    void load();
     void check_still_claimed() const;
     void verify_lease();
+    void verify_unclaimed();
+    bool in_company() const { return members_before_ + members_.size() > 0; }
     void replay(Member &member, Progress &progress);
     void settle_wait(Member &member, Progress &progress);
     void run_alone_later(int node);
@@ -86,6 +97,7 @@ private:
     std::shared_ptr<const StoredDefinition> definition_;
     std::optional<KnownState> known_; // as stored when the batch began
     core::RunState state_; // and with what ran since
+    size_t members_before_ = 0; // of other runs, in this transaction
     std::vector<Member> members_;
     std::deque<int> ready_; // became ready in this batch, and wait for their turn in it
     std::vector<int> alone_later_; // tried, and undone: too slow for a batch, or failed by its company
@@ -93,7 +105,6 @@ private:
     int ancestors_of_ = -1; // the node that ancestors_ is about
     std::vector<bool> ancestors_;
     bool constraints_set_ = false; // by the node that ran last: no other may follow in this transaction
-    RowsHome home_;
     Oid owner_role_;
     TimestampTz begun_;
 };

@@ -38,6 +38,26 @@ void Batch::verify_lease() {
         throw RepeatAlone{};
 }
 
+// The node that was run without a claim is still nobody's, and its run may begin, or goes on. This transaction has
+// locks of other runs: it waits for no other.
+void Batch::verify_unclaimed() {
+    static constexpr Oid types[] = {UUIDOID, INT4OID, INT4OID};
+    static pg::Statement find{"SELECT e.status, t.state = 'ready' AND NOT (t.alone OR t.begun OR t.lost OR "
+                              "t.compensating) AND t.attempt = $3 "
+                              "FROM chronicle_data.node_task t JOIN chronicle_data.execution e USING (execution_id) "
+                              "WHERE t.execution_id = $1 AND t.node_index = $2 FOR UPDATE OF t",
+                              types};
+    if (!try_lock_execution(claim_.execution))
+        throw RepeatAlone{};
+    pg::Values values;
+    pg::Rows rows = find.run(values.uuid(claim_.execution).int4(claim_.node_index).int4(claim_.attempt - 1));
+    if (rows.empty() || !rows[0].boolean(2))
+        throw RepeatAlone{};
+    execution_.status = rows[0].text(1);
+    if (execution_.status != "pending" && execution_.status != "running")
+        throw RepeatAlone{};
+}
+
 // Those that were run without a claim are still nobody's.
 void Batch::verify_siblings() {
     static constexpr Oid types[] = {UUIDOID, INT4ARRAYOID};
@@ -101,7 +121,7 @@ void Batch::replay(Member &member, Progress &progress) {
     int index = member.result.index;
     if (!progress.can_end(index))
         throw RepeatAlone{}; // another executor was faster with a node that ran here, or it is not needed any more
-    if (index != claim_.node_index)
+    if (index != claim_.node_index || claim_.reserved)
         progress.started(index, member.result.attempts, *member.result.started_at);
     if (member.waits())
         settle_wait(member, progress);
@@ -114,7 +134,9 @@ void Batch::replay(Member &member, Progress &progress) {
 // As long as the work took, which then costs twice its time at most: one of many executors is not to stand still for
 // a caller's transaction that stays open.
 int64 Batch::patience() const {
-    constexpr int64 at_least_ms = 1000;
+    constexpr int64 at_least_ms = 1000, in_company_ms = 50;
+    if (claim_.reserved)
+        return in_company_ms;
     return std::max(at_least_ms, std::min<int64>((GetCurrentTimestamp() - begun_) / 1000, PG_INT32_MAX));
 }
 
@@ -123,16 +145,22 @@ void Batch::finish() {
         pg::LockTimeoutScope patience(this->patience());
         record();
     } catch (const pg::Error &error) {
-        if (error.sqlstate() == ERRCODE_LOCK_NOT_AVAILABLE)
-            throw RunHeld{};
-        throw;
+        if (error.sqlstate() != ERRCODE_LOCK_NOT_AVAILABLE)
+            throw;
+        if (claim_.reserved)
+            throw RepeatAlone{};
+        throw RunHeld{};
     }
 }
 
 void Batch::record() {
     access::EngineScope engine;
-    lock_execution(claim_.execution);
-    verify_lease();
+    if (claim_.reserved) {
+        verify_unclaimed();
+    } else {
+        lock_execution(claim_.execution);
+        verify_lease();
+    }
     verify_siblings();
     if (claim_.compensating) {
         const Member &only = members_.front();
@@ -140,7 +168,12 @@ void Batch::record() {
         known_.reset();
         return;
     }
+    std::optional<Event> begun;
+    if (execution_.status == "pending")
+        begun = begin_execution(execution_, claim_.started_at);
     Progress progress(execution_, std::move(known_));
+    if (begun)
+        progress.note(*std::move(begun));
     for (Member &member : members_)
         replay(member, progress);
     progress.finish(alone_later_);

@@ -24,12 +24,14 @@ namespace {
 
 constexpr int scan_limit = 1000; // ready nodes walked over in one look, when the locks of some are taken
 constexpr size_t locked_limit = 64; // runs passed over in one look
-constexpr int few = 16; // ready nodes walked over in a look within a batch's transaction
+constexpr int few = 16; // runs tried in a look within a batch's transaction
+constexpr int few_nodes = 512; // ready nodes walked over in it, most of them at work in others' batches
 constexpr int loss_limit = 3;
 constexpr int look_again_ms = 50;
 constexpr int64 lock_wait_ms = 100;
 
 bool lost_and_locked = false; // reclaim() could not take back all
+bool claimed_within = false; // a batch's transaction has claimed a node
 
 // The node becomes ours, if it is still ready; the caller holds the run's lock. The condition is written so that it
 // does not imply that of index node_task_ready: a planner that takes that one walks over all that is, or was, ready.
@@ -46,31 +48,9 @@ std::optional<Claim> take(const ReadyNode &candidate, const Claimant &claimant, 
     pg::Rows rows = update.run(values.int8(static_cast<int64>(claimant.generation)).time(now));
     if (rows.empty())
         return std::nullopt;
-    return Claim{candidate.execution,
-                 candidate.node_index,
-                 rows[0].text(1),
-                 rows[0].int4(2),
-                 rows[0].boolean(3),
-                 rows[0].boolean(4),
-                 claimant.owner,
-                 rows[0].time(5),
-                 rows[0].boolean(6),
-                 rows[0].boolean(7),
-                 {}};
-}
-
-void mark_execution_running(const Execution &execution, TimestampTz now) {
-    static constexpr Oid types[] = {UUIDOID, TIMESTAMPTZOID, TIMESTAMPTZOID};
-    static pg::Statement update{"UPDATE chronicle_data.execution SET status = 'running', started_at = $2, "
-                                "timeout_at = $3 WHERE execution_id = $1",
-                                types};
-    std::optional<double> timeout = stored_definition(execution.definition_id)->graph.timeout_ms;
-    pg::Values values;
-    values.uuid(execution.id).time(now);
-    timeout ? values.time(timeout_from(now, *timeout)) : values.null();
-    update.run(values);
-    if (timeout)
-        worker::announce_scheduler(); // it sets its clock
+    return Claim{candidate.execution, candidate.node_index, rows[0].text(1), rows[0].int4(2),
+                 rows[0].boolean(3),  rows[0].boolean(4),   claimant.owner,  rows[0].time(5),
+                 rows[0].boolean(6),  rows[0].boolean(7),   false,           {}};
 }
 
 // The claimed node of a run that is paused, or has no slot: held until it may go on. (Its retry or its run_at came
@@ -98,13 +78,8 @@ bool record_claim(const Claim &claim, TimestampTz now) {
     if (claim.begun || claim.lost)
         return true; // a look at what waits, or the same attempt again
     std::vector<Event> events;
-    if (execution->status == "pending") {
-        mark_execution_running(*execution, now);
-        Event started = make_event(*execution, "WorkflowStarted", now);
-        started.data["totalNodes"] = execution->total_nodes;
-        started.data["version"] = execution->version;
-        events.push_back(std::move(started));
-    }
+    if (execution->status == "pending")
+        events.push_back(begin_execution(*execution, now));
     const core::Node &node = graph.nodes[static_cast<size_t>(claim.node_index)];
     const core::Node &runs = claim.compensating ? *node.compensate : node;
     const char *type = claim.compensating ? "CompensationStarted" : "NodeExecutionStarted";
@@ -309,31 +284,34 @@ std::optional<Claim> claim_next(const Claimant &claimant) {
 }
 
 std::optional<Claim> claim_next_within(const Claimant &claimant) {
-    worker::release_nodes(); // the batch is recorded: the lock of its run keeps others off until the commit
     access::EngineScope engine;
     QueueScan scan(claimant.owner, QueueScan::Learns::at_commit);
     std::optional<pg::Uuid> held;
-    for (int seen = 0; seen < few; seen++) {
+    for (int tried = 0, walked = 0; tried < few && walked < few_nodes; walked++) {
         std::optional<ReadyNode> candidate = scan.next();
         if (!candidate)
             return std::nullopt;
         if (!worker::reserve_node(candidate->execution, candidate->node_index))
             continue;
+        tried++;
         std::optional<Claim> claim;
         if (try_lock_execution(candidate->execution))
             claim = claim_candidate(*candidate, claimant, held);
         if (claim) {
+            claimed_within = true;
             find_siblings(*claim, scan);
             return claim;
         }
-        worker::release_nodes();
+        worker::release_last_node();
     }
     return std::nullopt;
 }
 
 void claim_ended(bool committed) {
     QueueScan::ended(committed);
-    if (!committed)
+    if (std::exchange(claimed_within, false) && committed)
+        worker::release_other_nodes();
+    else
         worker::release_nodes();
 }
 

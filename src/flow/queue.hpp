@@ -17,6 +17,7 @@ struct Claim {
     TimestampTz started_at = 0; // the attempt's: of its Started event
     bool begun = false; // the attempt began before: it has waited, and is looked at again
     bool lost = false; // the attempt began before, and its worker was lost: it begins again
+    bool reserved = false; // not claimed: ready in the queue, and run with another run's node
     std::vector<int> siblings; // ready nodes of the run, next in the queue; not claimed
 };
 
@@ -27,7 +28,8 @@ using worker::Claimant;
 std::optional<Claim> claim_next(const Claimant &claimant);
 
 /// The same within the transaction that ends a batch, waiting for nobody: nothing when the first few that are ready are
-/// in other hands. The claim is to be run when that transaction has committed; claim_ended() must follow in any case.
+/// in other hands. The claim is to be run when that transaction has committed; claim_ended() must follow in any case,
+/// and leaves no node reserved but the claimed one.
 std::optional<Claim> claim_next_within(const Claimant &claimant);
 void claim_ended(bool committed);
 

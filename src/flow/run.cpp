@@ -34,6 +34,7 @@
 // a lease that dies with the process: the scheduler makes it ready again. After the second commit it is over.
 #include "flow/batch.hpp"
 
+#include "flow/items.hpp"
 #include "flow/run.hpp"
 #include "pg/xact.hpp"
 #include "worker/executor.hpp"
@@ -61,30 +62,47 @@ std::optional<Claim> claim_with_batch(const Claimant &claimant) {
     }
 }
 
+std::optional<Claim> finish(const Batches &batches, const Claimant &claimant, TimestampTz claims_until) {
+    bool may_claim = true;
+    for (const std::unique_ptr<Batch> &batch : batches) {
+        batch->finish();
+        may_claim = may_claim && batch->may_claim();
+    }
+    if (!may_claim || GetCurrentTimestamp() >= claims_until)
+        return std::nullopt;
+    return claim_with_batch(claimant);
+}
+
 // One transaction, begun and committed here; before `claims_until` it may claim the next node. Throws the error that
 // ended it, after the rollback.
 End run_transaction(const Claim &claim, const Claimant &claimant, bool alone, const pg::Error *failed,
                     TimestampTz claims_until, std::optional<Claim> &next) {
     End end = End::done;
-    std::optional<KnownState> known;
+    std::vector<std::pair<pg::Uuid, KnownState>> known;
     std::optional<Claim> claimed;
+    bool in_company = false;
     try {
         pg::start_transaction();
         {
             pg::MemoryScope memory("chronicle batch");
-            Batch batch(claim, claimant, alone);
-            if (failed)
-                batch.fail(*failed);
-            else
-                batch.run();
-            batch.finish();
-            known = batch.take_state();
-            if (batch.may_claim() && GetCurrentTimestamp() < claims_until)
-                claimed = claim_with_batch(claimant);
+            RowsHome home;
+            Batches batches;
+            batches.push_back(std::make_unique<Batch>(claim, claimant, alone));
+            if (failed) {
+                batches[0]->fail(*failed);
+            } else {
+                batches[0]->run();
+                run_other_items(batches);
+            }
+            in_company = batches.size() > 1;
+            claimed = finish(batches, claimant, claims_until);
+            for (const std::unique_ptr<Batch> &batch : batches)
+                if (std::optional<KnownState> state = batch->take_state())
+                    known.emplace_back(batch->execution().id, *std::move(state));
         }
         pg::commit_transaction();
     } catch (const LeaseLost &) {
-        end = End::lost;
+        end = in_company ? End::repeat_alone : End::lost; // another run's node may have cancelled this one
     } catch (const RunHeld &) {
         end = End::held;
     } catch (const RepeatAlone &) {
@@ -102,8 +120,8 @@ End run_transaction(const Claim &claim, const Claimant &claimant, bool alone, co
         return end;
     }
     claim_ended(true);
-    if (known)
-        remember(claim.execution, *std::move(known));
+    for (auto &[execution, state] : known)
+        remember(execution, std::move(state));
     next = std::move(claimed);
     return end;
 }

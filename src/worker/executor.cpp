@@ -100,6 +100,7 @@ void on_exit(int, Datum) {
     e.state = ExecutorState::free;
     e.last_generation = e.generation;
     e.last_excused = e.excused || ended_by_shutdown();
+    e.last_lost = job_active && !e.last_excused;
     e.lost_subject = e.last_excused ? 0 : e.subject;
     e.subject = 0;
     e.attends_until = 0;
@@ -324,6 +325,11 @@ void yield_processor() {
     }
 }
 
+bool follows_a_loss() {
+    RegistryLock lock;
+    return shared().after_crash || executor_slot(my_slot).last_lost;
+}
+
 void give_up() {
     RegistryLock lock;
     executor_slot(my_slot).leave = executor_slot(my_slot).excused = true;
@@ -332,19 +338,30 @@ void give_up() {
 bool reserve_node(const pg::Uuid &execution, int node) {
     RegistryLock lock;
     ExecutorSlot &mine = executor_slot(my_slot);
-    if (mine.reserved_count > 0 && mine.reserved_run != execution)
-        mine.reserved_count = 0;
     if (mine.reserved_count == static_cast<int>(std::size(mine.reserved)))
         return false;
     for (int i = 0; i < shared().executors; i++) {
         const ExecutorSlot &e = executor_slot(i);
-        if (e.state != ExecutorState::free && e.database == MyDatabaseId && e.reserved_run == execution &&
-            std::find(e.reserved, e.reserved + e.reserved_count, node) != e.reserved + e.reserved_count)
-            return false;
+        if (e.state == ExecutorState::free || e.database != MyDatabaseId)
+            continue;
+        for (int j = 0; j < e.reserved_count; j++)
+            if (e.reserved[j].node == node && e.reserved[j].run == execution)
+                return false;
     }
-    mine.reserved_run = execution;
-    mine.reserved[mine.reserved_count++] = node;
+    mine.reserved[mine.reserved_count++] = {execution, node};
     return true;
+}
+
+void release_last_node() {
+    RegistryLock lock;
+    executor_slot(my_slot).reserved_count--;
+}
+
+void release_other_nodes() {
+    RegistryLock lock;
+    ExecutorSlot &mine = executor_slot(my_slot);
+    mine.reserved[0] = mine.reserved[mine.reserved_count - 1];
+    mine.reserved_count = 1;
 }
 
 void release_nodes() {
@@ -355,17 +372,30 @@ void release_nodes() {
 Job::Job(const pg::Uuid &execution, const std::string &node) : Job(execution, 0, node) {}
 Job::Job(int64 subject, const std::string &name) : Job({}, subject, name) {}
 
+namespace {
+
+// Under the lock. `bytes` of the name have room.
+void show(ExecutorSlot &e, const pg::Uuid &execution, const std::string &name, int bytes) {
+    e.execution = execution;
+    strlcpy(e.node, name.c_str(), static_cast<size_t>(bytes) + 1);
+}
+
+int clipped(const std::string &name) {
+    return pg_mbcliplen(name.c_str(), static_cast<int>(name.size()), NAMEDATALEN - 1);
+}
+
+} // namespace
+
 Job::Job(const pg::Uuid &execution, int64 subject, const std::string &name) {
-    int bytes = pg_mbcliplen(name.c_str(), static_cast<int>(name.size()), NAMEDATALEN - 1);
+    int bytes = clipped(name);
     RegistryLock lock;
     ExecutorSlot &e = executor_slot(my_slot);
     cancel_seen = 0;
     e.job++;
     if (subject == 0)
         hand_over_log(e);
-    e.execution = execution;
+    show(e, execution, name, bytes);
     e.subject = subject;
-    strlcpy(e.node, name.c_str(), static_cast<size_t>(bytes) + 1);
     e.state = ExecutorState::busy;
     job_active = true;
 }
@@ -377,6 +407,12 @@ Job::~Job() {
     e.nodes_run++;
     e.subject = 0;
     e.node[0] = '\0';
+}
+
+void Job::turn_to(const pg::Uuid &execution, const std::string &node) {
+    int bytes = clipped(node);
+    RegistryLock lock;
+    show(executor_slot(my_slot), execution, node, bytes);
 }
 
 bool Job::is_running(const pg::Uuid &execution) {

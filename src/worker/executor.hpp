@@ -16,6 +16,9 @@ bool connected_as_owner();
 /// the owner's name when it began, and was renamed or dropped since.
 bool serves(Oid role);
 
+/// The last executor in the place of this one ended in a job, by itself; or a crash ended all.
+bool follows_a_loss();
+
 /// This executor ends before its next step, and what it has claimed is taken back as if it had never begun to run.
 void give_up();
 
@@ -27,6 +30,8 @@ public:
     /// (take_lost_subjects).
     Job(int64 subject, const std::string &name);
     ~Job();
+    /// The job goes on with a node of another run.
+    static void turn_to(const pg::Uuid &execution, const std::string &node);
     Job(const Job &) = delete;
     Job &operator=(const Job &) = delete;
     /// Somebody asked for this job to be interrupted (its run is over, or being cancelled).
@@ -38,10 +43,13 @@ private:
     Job(const pg::Uuid &execution, int64 subject, const std::string &name);
 };
 
-/// Nodes of one run that this executor is about to run, or has run and not committed: others keep off them meanwhile. A
-/// hint in shared memory, so that no two do the same work; what counts is what the tables say at the commit.
-/// False: another executor of this database has it, or there is no room.
+/// Nodes that this executor is about to run, or has run and not committed: others keep off them meanwhile. A hint in
+/// shared memory, so that no two do the same work; what counts is what the tables say at the commit.
+/// False: an executor of this database has it, or there is no room.
 bool reserve_node(const pg::Uuid &execution, int node);
+/// The one that was reserved last; all but that; all.
+void release_last_node();
+void release_other_nodes();
 void release_nodes();
 
 /// Around the code of one node: interrupts it after `ms` (57014; 0: never), or when its job is cancelled. It is asked

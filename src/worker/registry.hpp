@@ -23,6 +23,7 @@ struct ExecutorSlot {
     uint64 generation; // (slot, generation) is a lease: alive exactly while it stands here
     uint64 last_generation; // of the former occupant, and whether we ended it ourselves
     bool last_excused;
+    bool last_lost; // it ended in a job, by itself
     bool excused; // ended by us (DROP DATABASE …): what it ran does not count as lost
     bool leave; // asked to go after the batch
     bool connected; // it came up
@@ -35,9 +36,11 @@ struct ExecutorSlot {
     int64 subject, lost_subject; // of a job that is no node: its id; of the one in which the former occupant ended
     pg::Uuid execution;
     char node[NAMEDATALEN];
-    pg::Uuid reserved_run; // nodes of it that the batch runs (executor.hpp)
     int reserved_count;
-    int reserved[72]; // chronicle.worker_batch is at most 64
+    struct {
+        pg::Uuid run;
+        int node;
+    } reserved[72]; // what the batch runs (executor.hpp); chronicle.worker_batch is at most 64
     TimestampTz started_at;
     int64 nodes_run;
 };

@@ -189,7 +189,7 @@ void free_slot(int slot, uint64 generation) {
         return;
     e.state = ExecutorState::free;
     e.last_generation = generation;
-    e.last_excused = false;
+    e.last_excused = e.last_lost = false;
     e.pid = 0;
     e.process = -1;
 }
