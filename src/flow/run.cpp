@@ -6,6 +6,7 @@
 //                       50 ms and has less than chronicle.worker_batch members. finish() (batch_record.cpp): lock the
 //                       run, verify the lease, bring the state of the graph up to the newest (run_state.cpp), apply
 //                       what ran, write results, events and the queue; commit
+//   items (items.cpp)   if the run is an item of a map: batches of other items in the same transaction
 //
 // Siblings are in the queue, where others would claim them: who runs one reserves it first, in shared memory
 // (worker::reserve_node), and so does who claims one. A reservation ends with the batch, or with the process. It only
@@ -13,7 +14,7 @@
 //
 // The commit claims the next node, too, of any run, while the executor has been at it for less than 20 ms: so a busy
 // executor waits for the disk once per batch. It takes what nobody has in hand, and waits for no lock: this transaction
-// has that of the run. Not with a batch that is repeated, or whose node was lost before, or that leaves constraints to
+// has that of the run. What it ran stays reserved until the commit, so that others pass it over. Not with a batch that is repeated, or whose node was lost before, or that leaves constraints to
 // check. An error in it repeats the batch without it.
 //
 // Nothing of the run is locked, and no position held, while user code runs: finish() comes last.

@@ -107,7 +107,7 @@ is($node->safe_psql($db, q{SELECT count(*) FROM (SELECT string_agg(type, ' ' ORD
 run_map('own', 30, part('own', 'a', own_transaction => $true));
 is(largest('own'), '1|1', 'own_transaction: by itself');
 
-run_map('slow', 8, part('slow', 'a', first => 'pg_sleep(0.06)::text'));
+run_map('slow', 8, part('slow', 'a', first => work_sql(0.06)));
 is(largest('slow'), '1|1', 'longer than the budget: by itself');
 is(max_attempts('slow'), 1, '… and what was undone is no attempt');
 
