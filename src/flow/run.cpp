@@ -14,8 +14,9 @@
 //
 // The commit claims the next node, too, of any run, while the executor has been at it for less than 20 ms: so a busy
 // executor waits for the disk once per batch. It takes what nobody has in hand, and waits for no lock: this transaction
-// has that of the run. What it ran stays reserved until the commit, so that others pass it over. Not with a batch that is repeated, or whose node was lost before, or that leaves constraints to
-// check. An error in it repeats the batch without it.
+// has that of the run. What it ran stays reserved until the commit, so that others pass it over. Not with a batch that
+// is repeated, or whose node was lost before, or that leaves constraints to check. An error in it repeats the batch
+// without it.
 //
 // Nothing of the run is locked, and no position held, while user code runs: finish() comes last.
 //
