@@ -124,6 +124,10 @@ pg::Values describe(const Execution &execution, const StartRequest &request, Tim
 
 // Without an idempotency key: by a writer, which several runs may share.
 void add_execution(pg::TableWriter &writer, const Execution &execution, const StartRequest &request, TimestampTz now) {
+    pg::call([]() noexcept {
+        PreventCommandIfReadOnly("execute_workflow"); // direct inserts do not ask
+        PreventCommandIfParallelMode("execute_workflow");
+    });
     pg::Values row = describe(execution, request, now);
     row.null().null().null(); // timeout_at, ending, attempts_before
     writer.add(row.datums(), row.null_flags());

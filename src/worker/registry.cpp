@@ -18,7 +18,8 @@ Shared *registry = nullptr;
 // In the postmaster: how often shared memory was made. More than once: the one before died in a crash.
 int lives = 0;
 
-// What the current transaction announces at its commit. An undone savepoint may leave too much: a needless wake-up.
+// What the current transaction announces at its commit. An undone savepoint may leave too much: a needless wake-up. But
+// it leaves no cancel: a node that was interrupted for nothing would not be recorded.
 struct Announcements {
     static constexpr int capacity = 8;
     Oid roles[capacity];
@@ -29,6 +30,7 @@ struct Announcements {
     Oid restart;
     struct {
         int slot;
+        int level; // of the savepoint
         uint64 generation;
     } cancels[64]; // beyond them: those executors learn it when they want to commit
     int cancel_count;
@@ -170,6 +172,18 @@ void on_transaction(XactEvent event, void *) {
         announced = {};
 }
 
+void on_subtransaction(SubXactEvent event, SubTransactionId, SubTransactionId, void *) {
+    if (announced.cancel_count == 0)
+        return;
+    int level = GetCurrentTransactionNestLevel();
+    if (event == SUBXACT_EVENT_ABORT_SUB) // they are in the order of their levels
+        while (announced.cancel_count > 0 && announced.cancels[announced.cancel_count - 1].level >= level)
+            announced.cancel_count--;
+    else if (event == SUBXACT_EVENT_COMMIT_SUB)
+        for (int i = 0; i < announced.cancel_count; i++)
+            announced.cancels[i].level = std::min(announced.cancels[i].level, level - 1);
+}
+
 } // namespace
 
 size_t shared_size() {
@@ -288,7 +302,7 @@ bool loss_counts(int slot, uint64 generation) {
 
 void announce_cancel(int slot, uint64 generation) {
     if (announced.cancel_count < static_cast<int>(std::size(announced.cancels)))
-        announced.cancels[announced.cancel_count++] = {slot, generation};
+        announced.cancels[announced.cancel_count++] = {slot, GetCurrentTransactionNestLevel(), generation};
 }
 
 void announce_ready(Oid role) {
@@ -314,7 +328,10 @@ void announce_projected() { announced.projected = true; }
 void announce_database() { announced.database = true; }
 void announce_restart(Oid database) { announced.restart = database; }
 
-void init_announcements() { RegisterXactCallback(on_transaction, nullptr); }
+void init_announcements() {
+    RegisterXactCallback(on_transaction, nullptr);
+    RegisterSubXactCallback(on_subtransaction, nullptr);
+}
 
 ConditionVariable *tasks_condition() {
     RegistryLock lock;

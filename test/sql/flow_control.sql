@@ -134,6 +134,36 @@ ROLLBACK;
 :outcome
 SELECT cancel_execution(:'run');
 
+-- What a savepoint takes back has not happened: the node that runs is not interrupted.
+SELECT execute_workflow('control_gated', '{"gate": "kept"}') AS run \gset
+CALL control_until(format('(SELECT status = ''running'' FROM chronicle.node_executions WHERE execution_id = %L AND node_id = ''b'')', :'run'));
+BEGIN;
+SAVEPOINT outer_one;
+SAVEPOINT inner_one;
+SELECT cancel_execution(:'run');
+RELEASE inner_one;
+ROLLBACK TO outer_one;
+COMMIT;
+INSERT INTO control_gate VALUES ('kept');
+SELECT wait_for_execution(:'run', '60s');
+:nodes
+-- What it keeps, has.
+SELECT execute_workflow('control_gated', '{"gate": "never"}') AS run \gset
+CALL control_until(format('(SELECT status = ''running'' FROM chronicle.node_executions WHERE execution_id = %L AND node_id = ''b'')', :'run'));
+BEGIN;
+SAVEPOINT outer_one;
+SELECT cancel_execution(:'run');
+RELEASE outer_one;
+SAVEPOINT outer_one;
+ROLLBACK TO outer_one;
+COMMIT;
+CALL control_until(format('NOT EXISTS (SELECT FROM chronicle.workers WHERE current_execution = %L AND current_node = ''b'')', :'run'));
+:nodes
+-- A transaction that may not write starts no run.
+BEGIN READ ONLY;
+SELECT execute_workflow('control_one');
+ROLLBACK;
+
 -- 5. Who may: the owner, members of its role, admins; to others it does not exist.
 CREATE ROLE control_owner; CREATE ROLE control_other;
 SELECT grant_access('control_owner', 'operator'), grant_access('control_other', 'operator');
