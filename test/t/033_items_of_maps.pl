@@ -130,17 +130,6 @@ is($node->safe_psql($db, q{SELECT count(*) FROM chronicle.executions AS e WHERE 
 run_map('retried', 40, part('retried', 'a', first => q{fail(:item::int % 7 = 3 AND nextval('once') <= 6, 'P0001')}, retry => { max_attempts => 10, initial_interval => '1ms' }));
 cmp_ok(max_attempts('retried'), '>', 1, '… some by a second attempt');
 
-# --- one that ends its process takes others with it, and not for ever ---
-
-$node->safe_psql($db, 'ALTER SEQUENCE once RESTART');
-run_map('deadly', 60, part('deadly', 'a', first => "CASE WHEN :item::int = 40 AND nextval('once') <= 3 THEN pg_terminate_backend(pg_backend_pid()) ELSE true END"));
-is($node->safe_psql($db, 'SELECT last_value FROM once'), 4, '… though one of them has ended its executor three times');
-$node->safe_psql($db, 'ALTER SEQUENCE once RESTART');
-my $deadly = start_map('always_deadly', 60, part('always_deadly', 'a', first => "CASE WHEN :item::int = 40 THEN pg_terminate_backend((nextval('once') * 0 + pg_backend_pid())::int) ELSE true END"));
-run_ends($node, $db, $deadly, 'failed', 'one that always does fails');
-like($node->safe_psql($db, "SELECT sqlstate, error FROM chronicle.node_executions WHERE execution_id = '$deadly'"), qr/^57P02\|item 40: /, '… with 57P02');
-cmp_ok($node->safe_psql($db, 'SELECT last_value FROM once'), '<=', 6, '… after it was with others once or twice, once claimed, and three times alone');
-
 # --- somebody's open transaction has an item in its hands: the others go on, and are not done twice for that ---
 
 $node->safe_psql($db, 'CREATE SEQUENCE tries');
@@ -156,6 +145,45 @@ $keeper->query_safe('ROLLBACK');
 $keeper->quit;
 run_ends($node, $db, $held, 'completed', '… and that one, too');
 once_each('held', 60, part('held', 'a'));
+# --- an item is cancelled while it runs: by another in its transaction, or from outside ---
+
+$node->safe_psql($db, <<'SQL');
+CREATE EXTENSION dblink;
+-- Cancels the item before this one, if it has run in this transaction.
+CREATE FUNCTION cancel_last(map text, item int) RETURNS int LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (SELECT FROM effect AS e WHERE e.map = cancel_last.map AND e.item = cancel_last.item - 1 AND xid = pg_current_xact_id()::text) THEN
+        PERFORM nextval('cancels'), chronicle.cancel_execution(execution_id) FROM chronicle.executions WHERE workflow_id = map || '_item' AND input = to_jsonb(item - 1);
+    END IF;
+    RETURN 1;
+END $$;
+CREATE SEQUENCE cancels;
+SQL
+run_map('mutual', 40, part('mutual', 'a', first => q{cancel_last('mutual', :item::int)}));
+is($node->safe_psql($db, 'SELECT is_called FROM cancels'), 't', '… though items have cancelled others of their transaction: that is undone with it');
+is(max_attempts('mutual'), 1, '… and is no attempt');
+
+my $port = $node->port;
+my $host = $node->host;
+my $elsewhere = start_map('elsewhere', 40, part('elsewhere', 'a',
+    first => qq{CASE WHEN :item::int = 30 THEN (SELECT 1 FROM dblink('host=$host port=$port dbname=$db', format('SELECT chronicle.cancel_execution(execution_id)::text FROM chronicle.executions WHERE workflow_id = %L AND input = %L', 'elsewhere_item', 30)) AS d (x text)) ELSE 1 END}));
+run_ends($node, $db, $elsewhere, 'failed', 'from outside, while it runs: the map fails');
+is($node->safe_psql($db, q{SELECT status, (SELECT count(*) FROM effect WHERE map = 'elsewhere' AND item = 30) FROM chronicle.executions WHERE workflow_id = 'elsewhere_item' AND input = '30'}),
+    'cancelled|0', '… and what it did is undone');
+is($node->safe_psql($db, q{SELECT string_agg(type, ' ' ORDER BY version) FROM chronicle.execution_history AS h JOIN chronicle.executions AS e USING (execution_id) WHERE e.workflow_id = 'elsewhere_item' AND input = '30'}) =~ s/ NodeExecutionStarted| WorkflowStarted//gr,
+    'WorkflowQueued NodeExecutionCancelled WorkflowCancelled', '… and not in its history');
+
+# --- one that ends its process takes others with it, and not for ever ---
+
+$node->safe_psql($db, 'ALTER SEQUENCE once RESTART');
+run_map('deadly', 60, part('deadly', 'a', first => "CASE WHEN :item::int = 52 AND nextval('once') <= 3 THEN pg_terminate_backend(pg_backend_pid()) ELSE true END"));
+is($node->safe_psql($db, 'SELECT last_value FROM once'), 4, '… though one of them has ended its executor three times');
+$node->safe_psql($db, 'ALTER SEQUENCE once RESTART');
+my $deadly = start_map('always_deadly', 60, part('always_deadly', 'a', first => "CASE WHEN :item::int = 52 THEN pg_terminate_backend((nextval('once') * 0 + pg_backend_pid())::int) ELSE true END"));
+run_ends($node, $db, $deadly, 'failed', 'one that always does fails');
+like($node->safe_psql($db, "SELECT sqlstate, error FROM chronicle.node_executions WHERE execution_id = '$deadly'"), qr/^57P02\|item 52: /, '… with 57P02');
+cmp_ok($node->safe_psql($db, 'SELECT last_value FROM once'), '<=', 6, '… after it was with others once or twice, once claimed, and three times alone');
+
 $node->stop;
 
 # --- four executors ---
