@@ -162,6 +162,7 @@ SQL
 run_map('mutual', 40, part('mutual', 'a', first => q{cancel_last('mutual', :item::int)}));
 is($node->safe_psql($db, 'SELECT is_called FROM cancels'), 't', '… though items have cancelled others of their transaction: that is undone with it');
 is(max_attempts('mutual'), 1, '… and is no attempt');
+is($node->safe_psql($db, "SELECT count(DISTINCT pid) FROM effect WHERE map = 'mutual'"), 1, '… nor a claim that is left lying until its executor ends');
 
 my $port = $node->port;
 my $host = $node->host;
