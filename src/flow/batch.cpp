@@ -203,8 +203,11 @@ void Batch::run_member(int node, int attempt, int deadline_ms) {
             run_alone_later(node);
             return;
         }
-        if (error->is_transient() && !alone_)
+        if (error->is_transient() && !alone_) {
+            if (in_company())
+                run_alone_later(node); // it would cost the others their work again and again
             throw RepeatAlone{};
+        }
         if (timed_out)
             error.emplace(ERRCODE_QUERY_CANCELED,
                           pg::ErrorText{.message = "node \"" + described(node).id + "\" timed out after " +

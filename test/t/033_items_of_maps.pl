@@ -115,8 +115,10 @@ run_map('company', 40, part('company', 'a', first => "fail(in_company('company')
 is(largest('company'), '1|1', 'failed by its company: by itself');
 is(max_attempts('company'), 1, '… and that was no failure');
 
-run_map('transient', 40, part('transient', 'a', first => "fail(in_company('transient'), '40001')"));
+$node->safe_psql($db, 'CREATE SEQUENCE raised');
+run_map('transient', 40, part('transient', 'a', first => "fail(in_company('transient') AND nextval('raised') > 0, '40001')"));
 is(max_attempts('transient'), 1, 'a serialization failure in company is no failure');
+is($node->safe_psql($db, 'SELECT last_value FROM raised'), 1, '… and costs the others their work once');
 
 # --- an item that fails is one item ---
 
