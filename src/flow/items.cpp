@@ -39,17 +39,19 @@ bool is_careful() {
     return left > 0 && left-- > 0;
 }
 
-// Enough for all executors: each takes some of them.
+// Enough for all executors: each takes some of them meanwhile.
 std::vector<ReadyNode> next_in_queue(const std::string &owner) {
     access::EngineScope engine;
     std::vector<ReadyNode> nodes;
     size_t limit = static_cast<size_t>(settings::worker_batch) * static_cast<size_t>(settings::worker_processes + 1);
     QueueScan scan(owner, QueueScan::Learns::at_commit);
+    worker::ReservedNodes reserved;
     while (nodes.size() < limit) {
         std::optional<ReadyNode> next = scan.next();
         if (!next)
             break;
-        nodes.push_back(*next);
+        if (!reserved.contains(next->execution, next->node_index))
+            nodes.push_back(*next);
     }
     return nodes;
 }

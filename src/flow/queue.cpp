@@ -25,7 +25,6 @@ namespace {
 constexpr int scan_limit = 1000; // ready nodes walked over in one look, when the locks of some are taken
 constexpr size_t locked_limit = 64; // runs passed over in one look
 constexpr int few = 16; // runs tried in a look within a batch's transaction
-constexpr int few_nodes = 512; // ready nodes walked over in it, most of them at work in others' batches
 constexpr int loss_limit = 3;
 constexpr int look_again_ms = 50;
 constexpr int64 lock_wait_ms = 100;
@@ -133,11 +132,13 @@ std::optional<Claim> look(const Claimant &claimant, std::optional<pg::Uuid> &wai
     std::vector<pg::Uuid> locked;
     auto is_locked = [&](const pg::Uuid &id) { return std::find(locked.begin(), locked.end(), id) != locked.end(); };
     QueueScan scan(claimant.owner);
+    worker::ReservedNodes reserved;
     int seen = 0;
     while (std::optional<ReadyNode> candidate = scan.next()) {
         if (wait_for && ++seen > scan_limit && !far)
             break;
-        if (is_locked(candidate->execution) || !worker::reserve_node(candidate->execution, candidate->node_index))
+        if (is_locked(candidate->execution) || reserved.contains(candidate->execution, candidate->node_index) ||
+            !worker::reserve_node(candidate->execution, candidate->node_index))
             continue;
         if (candidate->execution != waited_for && !try_lock_execution(candidate->execution)) {
             worker::release_nodes();
@@ -286,12 +287,14 @@ std::optional<Claim> claim_next(const Claimant &claimant) {
 std::optional<Claim> claim_next_within(const Claimant &claimant) {
     access::EngineScope engine;
     QueueScan scan(claimant.owner, QueueScan::Learns::at_commit);
+    worker::ReservedNodes reserved;
     std::optional<pg::Uuid> held;
-    for (int tried = 0, walked = 0; tried < few && walked < few_nodes; walked++) {
+    for (int tried = 0; tried < few;) {
         std::optional<ReadyNode> candidate = scan.next();
         if (!candidate)
             return std::nullopt;
-        if (!worker::reserve_node(candidate->execution, candidate->node_index))
+        if (reserved.contains(candidate->execution, candidate->node_index) ||
+            !worker::reserve_node(candidate->execution, candidate->node_index))
             continue;
         tried++;
         std::optional<Claim> claim;

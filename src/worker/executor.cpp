@@ -335,21 +335,51 @@ void give_up() {
     executor_slot(my_slot).leave = executor_slot(my_slot).excused = true;
 }
 
+namespace {
+
+// The end of a UUID is random.
+uint64 node_key(const pg::Uuid &execution, int node) {
+    uint64 end;
+    memcpy(&end, execution.data() + execution.size() - sizeof(end), sizeof(end));
+    return end ^ (static_cast<uint64>(node) * 0x9E3779B97F4A7C15u);
+}
+
+// Under the lock.
+bool serves_here(const ExecutorSlot &e) { return e.state != ExecutorState::free && e.database == MyDatabaseId; }
+
+} // namespace
+
 bool reserve_node(const pg::Uuid &execution, int node) {
+    uint64 key = node_key(execution, node);
     RegistryLock lock;
     ExecutorSlot &mine = executor_slot(my_slot);
     if (mine.reserved_count == static_cast<int>(std::size(mine.reserved)))
         return false;
     for (int i = 0; i < shared().executors; i++) {
         const ExecutorSlot &e = executor_slot(i);
-        if (e.state == ExecutorState::free || e.database != MyDatabaseId)
-            continue;
-        for (int j = 0; j < e.reserved_count; j++)
-            if (e.reserved[j].node == node && e.reserved[j].run == execution)
-                return false;
+        const uint64 *end = e.reserved + e.reserved_count;
+        if (serves_here(e) && std::find(e.reserved, end, key) != end)
+            return false;
     }
-    mine.reserved[mine.reserved_count++] = {execution, node};
+    mine.reserved[mine.reserved_count++] = key;
     return true;
+}
+
+ReservedNodes::ReservedNodes() : keys_(static_cast<size_t>(shared().executors) * std::size(ExecutorSlot{}.reserved)) {
+    size_t count = 0;
+    LWLockAcquire(&shared().lock, LW_SHARED);
+    for (int i = 0; i < shared().executors; i++)
+        if (const ExecutorSlot &e = executor_slot(i); serves_here(e)) {
+            std::copy(e.reserved, e.reserved + e.reserved_count, keys_.data() + count);
+            count += static_cast<size_t>(e.reserved_count);
+        }
+    LWLockRelease(&shared().lock);
+    keys_.resize(count);
+    std::sort(keys_.begin(), keys_.end());
+}
+
+bool ReservedNodes::contains(const pg::Uuid &execution, int node) const {
+    return std::binary_search(keys_.begin(), keys_.end(), node_key(execution, node));
 }
 
 void release_last_node() {

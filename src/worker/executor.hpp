@@ -44,9 +44,19 @@ private:
 };
 
 /// Nodes that this executor is about to run, or has run and not committed: others keep off them meanwhile. A hint in
-/// shared memory, so that no two do the same work; what counts is what the tables say at the commit.
+/// shared memory, so that no two do the same work; what counts is what the tables say at the commit. (Known there by 64
+/// bits: two nodes of which one is taken for the other do not run at the same time.)
 /// False: an executor of this database has it, or there is no room.
 bool reserve_node(const pg::Uuid &execution, int node);
+/// Those that are reserved in this database now: who walks over many asks it first, without a lock for each.
+class ReservedNodes {
+public:
+    ReservedNodes();
+    bool contains(const pg::Uuid &execution, int node) const;
+
+private:
+    std::vector<uint64> keys_; // sorted
+};
 /// The one that was reserved last; all but that; all.
 void release_last_node();
 void release_other_nodes();

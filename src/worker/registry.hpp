@@ -37,10 +37,7 @@ struct ExecutorSlot {
     pg::Uuid execution;
     char node[NAMEDATALEN];
     int reserved_count;
-    struct {
-        pg::Uuid run;
-        int node;
-    } reserved[72]; // what the batch runs (executor.hpp); chronicle.worker_batch is at most 64
+    uint64 reserved[72]; // what the batch runs (executor.hpp); chronicle.worker_batch is at most 64
     TimestampTz started_at;
     int64 nodes_run;
 };
