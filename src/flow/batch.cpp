@@ -241,6 +241,9 @@ void Batch::follow(int node) {
 
 int Batch::budget_left() const { return batch_budget_ms - static_cast<int>((GetCurrentTimestamp() - begun_) / 1000); }
 
+// Also of one that begins as the budget ends: no deadline would be none.
+int Batch::deadline() const { return std::max(1, budget_left()); }
+
 bool Batch::is_full() const {
     return budget_left() <= 0 || constraints_set_ ||
            static_cast<int>(members_before_ + members_.size()) >= settings::worker_batch;
@@ -273,7 +276,7 @@ void Batch::run() {
             return;
         core::mark_running(state_, claim_.node_index);
     }
-    run_member(claim_.node_index, claim_.attempt, claim_.reserved ? budget_left() : 0);
+    run_member(claim_.node_index, claim_.attempt, claim_.reserved ? deadline() : 0);
     if (members_.empty() || alone_ || graph().nodes[static_cast<size_t>(claim_.node_index)].own_transaction)
         return;
     bool left_over = false;
@@ -285,7 +288,7 @@ void Batch::run() {
             continue;
         }
         core::mark_running(state_, node);
-        run_member(node, attempts_before(execution_, graph().nodes[static_cast<size_t>(node)]) + 1, budget_left());
+        run_member(node, attempts_before(execution_, graph().nodes[static_cast<size_t>(node)]) + 1, deadline());
     }
     if (!left_over && alone_later_.empty())
         run_siblings();
@@ -315,7 +318,7 @@ void Batch::run_siblings() {
         }
         size_t before = members_.size();
         core::mark_running(state_, node);
-        run_member(node, attempt, budget_left());
+        run_member(node, attempt, deadline());
         if (members_.size() > before)
             members_.back().queued = true;
     }

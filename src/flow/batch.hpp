@@ -76,6 +76,7 @@ private:
     void settle(Member &member, TimestampTz started, int attempt, const std::optional<pg::Error> &error);
     bool may_run_here(int node) const;
     int budget_left() const;
+    int deadline() const;
     bool is_full() const;
     void record();
     int64 patience() const;
