@@ -140,6 +140,8 @@ std::optional<Claim> run_claim(const Claim &claim, const Claimant &claimant, Tim
     std::optional<pg::Error> last;
     bool alone = claim.alone;
     for (int round = 0; round < repeat_limit; round++) {
+        if (round > 0)
+            worker::Job::turn_to(claim.execution, claim.node_id); // an error in other items' company may have ended it
         try {
             End end = run_transaction(claim, claimant, alone, nullptr, claims_until, next);
             if (end == End::held)

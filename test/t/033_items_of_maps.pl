@@ -29,6 +29,14 @@ BEGIN
     END IF;
     RETURN 1;
 END $$;
+-- That this is the run that the node belongs to, which it may not cancel.
+CREATE FUNCTION is_own(run uuid) RETURNS int LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM chronicle.cancel_execution(run);
+    RAISE 'a node has cancelled its own run';
+EXCEPTION
+    WHEN feature_not_supported THEN RETURN 1;
+END $$;
 CREATE FUNCTION take(first int, second int) RETURNS int LANGUAGE plpgsql AS $$
 BEGIN
     UPDATE stock SET taken = taken + 1 WHERE id = first;
@@ -47,7 +55,7 @@ sub part {
         nodeType => 'sql.query',
         config => {
             sql => "INSERT INTO effect (map, item, part) SELECT '$map', :item::int, '$id' FROM (SELECT ($first) AS x OFFSET 0) AS f WHERE x IS NOT NULL",
-            parameters => { item => { '$' => '$.input' } }
+            parameters => { item => { '$' => '$.input' }, run => { '$' => '$.execution_id' } }
         },
         %more
     };
@@ -119,6 +127,9 @@ $node->safe_psql($db, 'CREATE SEQUENCE raised');
 run_map('transient', 40, part('transient', 'a', first => "fail(in_company('transient') AND nextval('raised') > 0, '40001')"));
 is(max_attempts('transient'), 1, 'a serialization failure in company is no failure');
 is($node->safe_psql($db, 'SELECT last_value FROM raised'), 1, '… and costs the others their work once');
+
+run_map('own_run', 40, part('own_run', 'a', first => "is_own(:run::uuid) + fail(in_company('own_run'), '40001')"));
+is(max_attempts('own_run'), 1, 'each knows which run it belongs to, also when it is repeated without the others');
 
 # --- an item that fails is one item ---
 
