@@ -270,10 +270,11 @@ flow_restart() { # flow_restart EXECUTORS|""
     stop_server "$home/server" >/dev/null && start_server "$home/server" >/dev/null
 }
 
+# One before is not counted: the executors are there then, and have prepared what they need.
 flow_map_with() { # flow_map_with EXECUTORS ITEMS: items per second
-    local began small="SELECT chronicle.execute_workflow('map', (SELECT jsonb_agg(n) FROM generate_series(1, 50) AS n))"
-    flow_clean flow && flow_restart "$1" && flow_on flow && bench_psql -d flow -c "$small" >/dev/null && flow_idle flow &&
-        began=$(flow_now flow) && bench_psql -d flow -c "${small/50/$2}" >/dev/null && flow_idle flow &&
+    local began run="SELECT chronicle.execute_workflow('map', (SELECT jsonb_agg(n) FROM generate_series(1, $2) AS n))"
+    flow_clean flow && flow_restart "$1" && flow_on flow && bench_psql -d flow -c "$run" >/dev/null && flow_idle flow &&
+        began=$(flow_now flow) && bench_psql -d flow -c "$run" >/dev/null && flow_idle flow &&
         bench_psql -d flow -At -c "SELECT round($2 / extract(epoch FROM ended_at - started_at), 1)
             FROM chronicle_data.execution WHERE workflow_id = 'map' AND queued_at > '$began'" && flow_off flow
 }

@@ -32,6 +32,7 @@ namespace chronicle::flow {
 namespace {
 
 constexpr int others_limit = 16; // nodes that are no items of the map, looked at in vain
+constexpr size_t least_share = 4; // items that one takes, however few there are for all
 constexpr int careful_batches = 64; // chronicle.worker_batch is at most that
 
 bool is_careful() {
@@ -102,8 +103,12 @@ void run_other_items(Batches &batches) {
         return;
     size_t members = first.size();
     int others = 0;
-    for (const ReadyNode &node : next_in_queue(first.claim().owner)) {
-        if (!batches.back()->may_go_on() || others > others_limit)
+    std::vector<ReadyNode> next = next_in_queue(first.claim().owner);
+    size_t share = std::max(least_share, next.size() / static_cast<size_t>(settings::worker_processes));
+    size_t place = static_cast<size_t>(first.claimant().slot % settings::worker_processes);
+    std::rotate(next.begin(), next.begin() + static_cast<long>(place * share % std::max<size_t>(1, next.size())), next.end());
+    for (const ReadyNode &node : next) {
+        if (!batches.back()->may_go_on() || others > others_limit || batches.size() > share)
             break;
         if (!worker::reserve_node(node.execution, node.node_index))
             continue;
