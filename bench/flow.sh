@@ -270,11 +270,12 @@ flow_restart() { # flow_restart EXECUTORS|""
     stop_server "$home/server" >/dev/null && start_server "$home/server" >/dev/null
 }
 
-# One before is not counted: the executors are there then, and have prepared what they need.
-flow_map_with() { # flow_map_with EXECUTORS ITEMS: items per second
-    local began run="SELECT chronicle.execute_workflow('map', (SELECT jsonb_agg(n) FROM generate_series(1, $2) AS n))"
-    flow_clean flow && flow_restart "$1" && flow_on flow && bench_psql -d flow -c "$run" >/dev/null && flow_idle flow &&
-        began=$(flow_now flow) && bench_psql -d flow -c "$run" >/dev/null && flow_idle flow &&
-        bench_psql -d flow -At -c "SELECT round($2 / extract(epoch FROM ended_at - started_at), 1)
+# One takes a fraction of a second, and the first ones find executors that have yet to prepare what they need.
+flow_map_with() { # flow_map_with EXECUTORS ITEMS: items per second, the median of some maps
+    local began
+    flow_clean flow && flow_restart "$1" && flow_on flow && bench_psql -d flow -c "CALL bench.run_maps(3, $2)" &&
+        began=$(flow_now flow) && bench_psql -d flow -c "CALL bench.run_maps($((seconds * 4)), $2)" && flow_idle flow &&
+        bench_psql -d flow -At -c "SELECT round($2 / percentile_cont(0.5) WITHIN GROUP
+            (ORDER BY extract(epoch FROM ended_at - started_at))::numeric, 1)
             FROM chronicle_data.execution WHERE workflow_id = 'map' AND queued_at > '$began'" && flow_off flow
 }

@@ -80,6 +80,21 @@ BEGIN
     END LOOP;
 END $$;
 
+-- n maps of so many items, one after the other.
+CREATE PROCEDURE bench.run_maps(n int, items int) LANGUAGE plpgsql AS $$
+DECLARE
+    run uuid;
+BEGIN
+    FOR i IN 1..n LOOP
+        run := chronicle.execute_workflow('map', (SELECT jsonb_agg(m) FROM generate_series(1, items) AS m));
+        COMMIT;
+        WHILE EXISTS (SELECT FROM chronicle_data.execution WHERE execution_id = run AND ended_at IS NULL) LOOP
+            COMMIT;
+            PERFORM pg_sleep(0.02);
+        END LOOP;
+    END LOOP;
+END $$;
+
 -- Milliseconds of n runs, one after the other with pauses, from the call of execute_workflow until wait_for_execution
 -- returns; and of as many empty commits (a record in the WAL, and its flush), in turns.
 CREATE TABLE bench.latency (flow float, empty float);

@@ -58,7 +58,7 @@ CREATE TABLE chronicle_data.execution (
     timeout_at timestamptz,                    -- when a run that has not ended by then fails
     ending jsonb,                              -- how it will end, while compensations run
     attempts_before jsonb                      -- {"node": attempts} before the last retry_execution: they do not count
-) WITH (fillfactor = 80);
+) WITH (fillfactor = 60);
 CREATE INDEX execution_workflow ON chronicle_data.execution (workflow_id, queued_at DESC);
 CREATE INDEX execution_parent ON chronicle_data.execution (parent_execution_id, parent_call, parent_item)
     WHERE parent_execution_id IS NOT NULL;

@@ -36,7 +36,7 @@ namespace {
 
 constexpr int depth_limit = 100;
 constexpr int64 start_chunk = 100; // children started by one step, at most: others run them meanwhile
-constexpr int64 first_chunk = 20; // by the first step, so that they begin soon; then twice as many each time
+constexpr int64 first_chunk = 50; // by the first step, so that all executors begin soon; then twice as many each time
 constexpr int steps_in_turn = 16; // then the scheduler has its turn: it takes marks, and others run meanwhile
 constexpr uint64 cancel_chunk = 500; // and cancelled: each takes a lock
 

@@ -20,15 +20,17 @@ namespace {
 
 void end_execution(const Execution &execution, const std::string &status, TimestampTz now, int completed,
                    const Ending *ending) {
-    static constexpr Oid types[] = {UUIDOID, TEXTOID, TIMESTAMPTZOID, INT4OID, TEXTOID, TEXTOID};
+    static constexpr Oid types[] = {UUIDOID, TEXTOID, TIMESTAMPTZOID, INT4OID, TEXTOID, TEXTOID, TIMESTAMPTZOID};
     static pg::Statement update{"UPDATE chronicle_data.execution SET status = $2, ended_at = $3, completed_nodes = $4, "
-                                "failed_node = $5, error = $6, ending = NULL, timeout_at = NULL "
+                                "failed_node = $5, error = $6, ending = NULL, timeout_at = NULL, "
+                                "started_at = coalesce(started_at, $7) "
                                 "WHERE execution_id = $1",
                                 types};
     pg::Values values;
     values.uuid(execution.id).text(status).time(now).int4(completed);
     values.maybe_text(ending ? ending->failed_node() : std::nullopt);
     values.maybe_text(ending ? ending->error() : std::nullopt);
+    execution.started_at ? values.time(*execution.started_at) : values.null();
     update.run(values);
     report_end(execution, status == "completed");
     release_slot(execution);
@@ -177,23 +179,27 @@ Event make_node_event(const Execution &execution, const core::Node &node, const 
 }
 
 Event begin_execution(Execution &execution, TimestampTz now) {
-    static constexpr Oid types[] = {UUIDOID, TIMESTAMPTZOID, TIMESTAMPTZOID};
-    static pg::Statement update{"UPDATE chronicle_data.execution SET status = 'running', started_at = $2, "
-                                "timeout_at = $3 WHERE execution_id = $1",
-                                types};
-    std::optional<double> timeout = stored_definition(execution.definition_id)->graph.timeout_ms;
-    pg::Values values;
-    values.uuid(execution.id).time(now);
-    timeout ? values.time(timeout_from(now, *timeout)) : values.null();
-    update.run(values);
-    if (timeout)
-        worker::announce_scheduler(); // it sets its clock
+    execution.begins = true;
     execution.status = "running";
     execution.started_at = now;
     Event started = make_event(execution, "WorkflowStarted", now);
     started.data["totalNodes"] = execution.total_nodes;
     started.data["version"] = execution.version;
     return started;
+}
+
+void store_begin(const Execution &execution) {
+    static constexpr Oid types[] = {UUIDOID, TIMESTAMPTZOID, TIMESTAMPTZOID};
+    static pg::Statement update{"UPDATE chronicle_data.execution SET status = 'running', started_at = $2, "
+                                "timeout_at = $3 WHERE execution_id = $1",
+                                types};
+    std::optional<double> timeout = stored_definition(execution.definition_id)->graph.timeout_ms;
+    pg::Values values;
+    values.uuid(execution.id).time(*execution.started_at);
+    timeout ? values.time(timeout_from(*execution.started_at, *timeout)) : values.null();
+    update.run(values);
+    if (timeout)
+        worker::announce_scheduler(); // it sets its clock
 }
 
 void complete_execution(const Execution &execution, int completed_nodes, std::vector<Event> &events) {

@@ -51,6 +51,7 @@ struct Execution {
     core::json attempts_before = {}; // by node id, before retry_execution: they do not count
     std::optional<ParentCall> parent = {};
     int depth = 0; // runs above this one
+    bool begins = false; // its row still says pending (begin_execution)
     bool waits_for_slot = false; // what it queues is held (set by who queues it)
 };
 
@@ -75,8 +76,10 @@ bool is_over(const std::string &status);
 /// CH031: unknown, or not for the current user to see.
 [[noreturn]] void raise_unknown_execution(const pg::Uuid &id);
 
-/// The run's first node begins; the caller holds its lock, in an EngineScope, and writes the event.
+/// The run's first node begins: the event, which the caller writes. Its row is left to the run's end, if that comes in
+/// the same step, or else to store_begin(). The caller holds its lock, in an EngineScope.
 Event begin_execution(Execution &execution, TimestampTz now);
+void store_begin(const Execution &execution);
 /// Ends the run; the caller holds its lock, in an EngineScope. Appends the event to `events`.
 void complete_execution(const Execution &execution, int completed_nodes, std::vector<Event> &events);
 void end_early(const Execution &execution, const Ending &ending, int completed_nodes, std::vector<Event> &events);

@@ -106,7 +106,8 @@ void run_other_items(Batches &batches) {
     std::vector<ReadyNode> next = next_in_queue(first.claim().owner);
     size_t share = std::max(least_share, next.size() / static_cast<size_t>(settings::worker_processes));
     size_t place = static_cast<size_t>(first.claimant().slot % settings::worker_processes);
-    std::rotate(next.begin(), next.begin() + static_cast<long>(place * share % std::max<size_t>(1, next.size())), next.end());
+    std::rotate(next.begin(), next.begin() + static_cast<long>(place * share % std::max<size_t>(1, next.size())),
+                next.end());
     for (const ReadyNode &node : next) {
         if (!batches.back()->may_go_on() || others > others_limit || batches.size() > share)
             break;

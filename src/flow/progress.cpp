@@ -205,6 +205,8 @@ void Progress::end_all(const Ending &ending, const char *why_cancelled) {
         cancel_node(index, why_cancelled, now);
     ready_.clear();
     over_ = true;
+    if (execution_.begins)
+        store_begin(execution_);
     if (!begin_compensation(execution_, graph(), ending))
         end_early(execution_, ending, count_completed(state_), events_);
 }
@@ -217,6 +219,13 @@ void Progress::cancel_run(const std::optional<std::string> &reason) {
     end_all({.status = "cancelled", .failure = {}, .reason = reason}, "the run was cancelled");
 }
 
+void Progress::stay_open() {
+    if (execution_.begins)
+        store_begin(execution_);
+    if (waited_ || has_waiting(state_))
+        set_open_status(execution_, state_);
+}
+
 void Progress::finish(const std::vector<int> &alone) {
     // Some of what became ready has run since, or is not needed any more.
     std::vector<int> left;
@@ -226,8 +235,8 @@ void Progress::finish(const std::vector<int> &alone) {
     enqueue(execution_, graph(), left, alone);
     if (!over_ && core::all_done(state_))
         complete_execution(execution_, count_completed(state_), events_);
-    else if (!over_ && (waited_ || has_waiting(state_)))
-        set_open_status(execution_, state_);
+    else if (!over_)
+        stay_open();
     known_.version = write_events(execution_.id, execution_.owner, events_);
 }
 

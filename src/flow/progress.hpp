@@ -46,6 +46,7 @@ private:
     void apply(const core::Decision &decision, TimestampTz at);
     void cancel_node(int node, const char *reason, TimestampTz at);
     bool schedule_retry(const NodeResult &result, const Failure &failure, bool alone);
+    void stay_open();
     void end_all(const struct Ending &ending, const char *why_cancelled);
     core::Node const &node(int index) const { return graph().nodes[static_cast<size_t>(index)]; }
 

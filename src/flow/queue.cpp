@@ -77,8 +77,10 @@ bool record_claim(const Claim &claim, TimestampTz now) {
     if (claim.begun || claim.lost)
         return true; // a look at what waits, or the same attempt again
     std::vector<Event> events;
-    if (execution->status == "pending")
+    if (execution->status == "pending") {
         events.push_back(begin_execution(*execution, now));
+        store_begin(*execution);
+    }
     const core::Node &node = graph.nodes[static_cast<size_t>(claim.node_index)];
     const core::Node &runs = claim.compensating ? *node.compensate : node;
     const char *type = claim.compensating ? "CompensationStarted" : "NodeExecutionStarted";
