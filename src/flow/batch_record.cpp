@@ -171,7 +171,10 @@ void Batch::record() {
     std::optional<Event> begun;
     if (execution_.status == "pending")
         begun = begin_execution(execution_, claim_.started_at);
+    int64 known_version = known_->version;
     Progress progress(execution_, std::move(known_));
+    if (begun && progress.version() != known_version)
+        throw RepeatAlone{}; // cancelled and retried meanwhile: what ran belongs to the time before
     if (begun)
         progress.note(*std::move(begun));
     for (Member &member : members_)

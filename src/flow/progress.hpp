@@ -15,6 +15,7 @@ public:
     const Execution &execution() const { return execution_; }
     const core::Definition &graph() const { return definition_->graph; }
     const core::RunState &state() const { return known_.state; }
+    int64 version() const { return known_.version; } // of the run's newest event before this step
     /// The node waits for an executor, or for something else, or is at work: it can end.
     bool can_end(int node) const;
     /// The run is over, or its nodes are and compensation goes on.

@@ -187,6 +187,22 @@ is($node->safe_psql($db, q{SELECT status, (SELECT count(*) FROM effect WHERE map
 is($node->safe_psql($db, q{SELECT string_agg(type, ' ' ORDER BY version) FROM chronicle.execution_history AS h JOIN chronicle.executions AS e USING (execution_id) WHERE e.workflow_id = 'elsewhere_item' AND input = '30'}) =~ s/ NodeExecutionStarted| WorkflowStarted//gr,
     'WorkflowQueued NodeExecutionCancelled WorkflowCancelled', '… and not in its history');
 
+# Cancelled and retried from outside while it runs with others: what it did before belongs to the cancelled attempt.
+$node->safe_psql($db, <<'SQL');
+CREATE SEQUENCE begun;
+CREATE FUNCTION begin_anew(workflow text, item int) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    run uuid := (SELECT execution_id FROM chronicle.executions WHERE workflow_id = workflow AND input = to_jsonb(item));
+BEGIN
+    PERFORM chronicle.cancel_execution(run);
+    PERFORM chronicle.retry_execution(run);
+    RETURN '';
+END $$;
+SQL
+run_map('anew', 40, part('anew', 'a',
+    first => qq{CASE WHEN :item::int = 30 AND nextval('begun') = 1 THEN (SELECT 1 FROM dblink('host=$host port=$port dbname=$db', 'SELECT begin_anew(''anew_item'', 30)') AS d (x text)) ELSE 1 END}));
+is($node->safe_psql($db, 'SELECT last_value FROM begun'), 2, '… and begins anew after a retry');
+
 # --- one that ends its process takes others with it, and not for ever ---
 
 $node->safe_psql($db, 'ALTER SEQUENCE once RESTART');
