@@ -187,7 +187,8 @@ void forget_call(int64 call) {
 }
 
 Datum terminal_nodes(int64 definition_id) {
-    const core::Definition &graph = stored_definition(definition_id)->graph;
+    std::shared_ptr<const StoredDefinition> definition = stored_definition(definition_id);
+    const core::Definition &graph = definition->graph;
     std::string list = "{";
     for (size_t i = 0; i < graph.nodes.size(); i++)
         if (graph.nodes[i].out.empty())

@@ -18,7 +18,7 @@ struct StoredDefinition {
 /// Workflows can be given away; in _PG_init.
 void init_owned();
 
-/// The definition of this id.
+/// The definition of this id. Who refers to a part of it across a statement keeps the pointer: the cache may forget it.
 std::shared_ptr<const StoredDefinition> stored_definition(int64 definition_id);
 
 } // namespace chronicle::flow

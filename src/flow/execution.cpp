@@ -142,8 +142,9 @@ std::optional<Execution> find_execution(const pg::Uuid &id) {
     }
     if (!row.null(16))
         e.attempts_before = to_json(row.jsonb(16));
-    const core::Definition &graph = stored_definition(e.definition_id)->graph;
-    e.workflow_name = graph.name.empty() ? e.workflow_id : graph.name;
+    e.workflow_name = stored_definition(e.definition_id)->graph.name;
+    if (e.workflow_name.empty())
+        e.workflow_name = e.workflow_id;
     return e;
 }
 

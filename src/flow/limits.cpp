@@ -32,10 +32,6 @@ constexpr int locked_runs_passed_over = 16;
 
 bool passed_over = false; // the last look found runs whose lock somebody had
 
-const core::Definition &graph_of(const Execution &execution) {
-    return stored_definition(execution.definition_id)->graph;
-}
-
 // The value of the key, as JSON text: null when the path finds nothing.
 std::string key_of(const Execution &execution, const core::json &concurrency) {
     if (!concurrency.contains("key"))
@@ -218,7 +214,7 @@ void release_slot(const Execution &execution) {
     static constexpr Oid types[] = {UUIDOID};
     static pg::Statement remove{
         "DELETE FROM chronicle_data.concurrency_slot WHERE execution_id = $1 RETURNING group_key", types};
-    if (graph_of(execution).concurrency.is_null())
+    if (stored_definition(execution.definition_id)->graph.concurrency.is_null())
         return;
     pg::Values values;
     pg::Rows rows = remove.run(values.uuid(execution.id));

@@ -71,7 +71,8 @@ bool record_claim(const Claim &claim, TimestampTz now) {
     std::optional<Execution> execution = find_execution(claim.execution);
     if (!execution)
         pg::raise(ERRCODE_UNDEFINED_OBJECT, {.message = "a queued node's execution is missing"});
-    const core::Definition &graph = stored_definition(execution->definition_id)->graph;
+    std::shared_ptr<const StoredDefinition> definition = stored_definition(execution->definition_id);
+    const core::Definition &graph = definition->graph;
     if (execution->status == "paused" || !has_slot(*execution, graph))
         return false;
     if (claim.begun || claim.lost)
