@@ -312,8 +312,10 @@ void Batch::run_siblings() {
             access::EngineScope engine;
             pg::Values values;
             pg::Rows rows = find.run(values.uuid(execution_.id).int4(node));
-            if (rows.empty()) // somebody was faster
+            if (rows.empty()) { // somebody was faster
+                worker::release_last_node();
                 continue;
+            }
             attempt = rows[0].int4(1) + 1;
         }
         size_t before = members_.size();

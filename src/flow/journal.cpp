@@ -50,6 +50,16 @@ void add_event(pg::TableWriter &writer, const pg::Uuid &execution, Datum actor, 
     writer.add(row.datums(), row.null_flags());
 }
 
+// Calls add(number, position, floor) for each of so many events.
+template <typename Add> void give_positions(size_t count, Add add) {
+    for (size_t given = 0; given < count;) {
+        int part = static_cast<int>(std::min<size_t>(count - given, store::order::max_allocation));
+        store::order::Allocation allocated = store::order::allocate(part);
+        for (int i = 0; i < part; i++)
+            add(given++, allocated.first + i, allocated.floor);
+    }
+}
+
 } // namespace
 
 int64 write_events(const pg::Uuid &execution, const std::string &actor, const std::vector<Event> &events,
@@ -60,15 +70,10 @@ int64 write_events(const pg::Uuid &execution, const std::string &actor, const st
     int64 version = last ? *last : last_version(execution);
     pg::TableWriter writer(catalog::objects().workflow_event, pg::Placement::together);
     Datum actor_text = pg::make_text(actor);
-    size_t written = 0;
-    while (written < events.size()) {
-        int count = static_cast<int>(std::min<size_t>(events.size() - written, store::order::max_allocation));
-        store::order::Allocation allocated = store::order::allocate(count);
-        for (int i = 0; i < count; i++, written++) {
-            add_event(writer, execution, actor_text, events[written], ++version, allocated.first + i, allocated.floor);
-            writer.flush();
-        }
-    }
+    give_positions(events.size(), [&](size_t i, int64 position, int64 floor) {
+        add_event(writer, execution, actor_text, events[i], ++version, position, floor);
+        writer.flush();
+    });
     return version;
 }
 
@@ -76,15 +81,10 @@ void write_first_events(const std::string &actor, const std::vector<std::pair<pg
     worker::announce_appended(worker::log_of_runs);
     pg::TableWriter writer(catalog::objects().workflow_event, pg::Placement::together);
     Datum actor_text = pg::make_text(actor);
-    size_t written = 0;
-    while (written < events.size()) {
-        int count = static_cast<int>(std::min<size_t>(events.size() - written, store::order::max_allocation));
-        store::order::Allocation allocated = store::order::allocate(count);
-        for (int i = 0; i < count; i++, written++)
-            add_event(writer, events[written].first, actor_text, events[written].second, 1, allocated.first + i,
-                      allocated.floor);
-        writer.flush();
-    }
+    give_positions(events.size(), [&](size_t i, int64 position, int64 floor) {
+        add_event(writer, events[i].first, actor_text, events[i].second, 1, position, floor);
+    });
+    writer.flush();
 }
 
 } // namespace chronicle::flow

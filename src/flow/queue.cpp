@@ -296,10 +296,11 @@ std::optional<Claim> claim_next_within(const Claimant &claimant) {
         std::optional<ReadyNode> candidate = scan.next();
         if (!candidate)
             return std::nullopt;
-        if (reserved.contains(candidate->execution, candidate->node_index) ||
-            !worker::reserve_node(candidate->execution, candidate->node_index))
+        if (reserved.contains(candidate->execution, candidate->node_index))
             continue;
         tried++;
+        if (!worker::reserve_node(candidate->execution, candidate->node_index))
+            continue;
         std::optional<Claim> claim;
         if (try_lock_execution(candidate->execution))
             claim = claim_candidate(*candidate, claimant, held);
